@@ -1,0 +1,1 @@
+"""The simulated cloud and its driver."""

@@ -1,0 +1,1 @@
+"""nodeset-provider: a Kubernetes cluster that manages its own worker nodes, whatever they run on."""

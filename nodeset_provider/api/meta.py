@@ -1,0 +1,86 @@
+"""The parts of Kubernetes' metadata that we read, as msgspec projections.
+
+A projection decodes only the fields named here; everything else in the object (managedFields above all) is skipped
+by the decoder and never held in memory. Never send a projection back with PUT: what was skipped would be lost.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class APIStruct(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True, gc=False):
+    """Base of all kinds: camelCase on the wire, defaults left out, immutable so that caches can hand them out."""
+
+
+class OwnerReference(APIStruct, frozen=True):
+    """meta/v1 OwnerReference."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool = False
+    block_owner_deletion: bool = False
+
+
+class ObjectMeta(APIStruct, frozen=True):
+    """meta/v1 ObjectMeta, without managedFields. Times are RFC 3339 strings as the API server wrote them."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    finalizers: list[str] = []
+    owner_references: list[OwnerReference] = []
+
+    @property
+    def deleting(self) -> bool:
+        """True from the moment somebody asked for the deletion."""
+        return self.deletion_timestamp is not None
+
+
+class Condition(APIStruct, frozen=True):
+    """meta/v1 Condition (``reason`` CamelCase, ``message`` for people, times RFC 3339 with seconds)."""
+
+    type: str
+    status: ConditionStatus
+    reason: str = ""
+    message: str = ""
+    last_transition_time: str | None = None
+    observed_generation: int = 0
+
+
+class Taint(APIStruct, frozen=True):
+    """core/v1 Taint."""
+
+    key: str
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+    value: str = ""
+
+
+class SecretReference(APIStruct, frozen=True):
+    """core/v1 SecretReference: which Secret, never what is in it."""
+
+    name: str
+    namespace: str
+
+
+def find_condition(conditions: list[Condition], kind: str) -> Condition | None:
+    """The condition of that type, or None where it was never set."""
+    return next((condition for condition in conditions if condition.type == kind), None)
+
+
+def is_true(conditions: list[Condition], kind: str) -> bool:
+    """Whether the condition of that type is there with status True."""
+    condition = find_condition(conditions, kind)
+    return condition is not None and condition.status == "True"

@@ -1,0 +1,60 @@
+"""Every name that others see: API group, labels, annotations, taints, finalizers, conditions and reasons.
+
+Nothing here does anything. A name that is read by a person, a kubelet, a cloud or the Cluster Autoscaler stands in
+this file and nowhere else, so that renaming one is one change.
+"""
+
+from typing import Final
+
+GROUP: Final = "nodeset.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+# --- labels on Machines and Nodes -----------------------------------------------------------------------------------
+LABEL_NODESET: Final = "nodeset.dev/nodeset"
+"""Name of the NodeSet that made this Machine; on the Node and in templates too:
+NodePrice finds the group by it."""
+LABEL_NODE_CLASS: Final = "nodeset.dev/node-class"
+LABEL_TEMPLATE_HASH: Final = "nodeset.dev/template-hash"
+LABEL_GPU: Final = "nodeset.dev/gpu"
+"""Default of the Cluster Autoscaler's GPU label; its value is the GPU type."""
+
+LABEL_ARCH: Final = "kubernetes.io/arch"
+LABEL_OS: Final = "kubernetes.io/os"
+LABEL_HOSTNAME: Final = "kubernetes.io/hostname"
+LABEL_ARCH_BETA: Final = "beta.kubernetes.io/arch"
+LABEL_OS_BETA: Final = "beta.kubernetes.io/os"
+LABEL_INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
+LABEL_ZONE: Final = "topology.kubernetes.io/zone"
+LABEL_REGION: Final = "topology.kubernetes.io/region"
+
+# --- taints ---------------------------------------------------------------------------------------------------------
+TAINT_UNREGISTERED: Final = "startup-taint.cluster-autoscaler.kubernetes.io/nodeset-unregistered"
+"""NoExecute, set by the kubelet, taken away by us once the Node is complete. CA's own prefix for startup taints
+(cluster-autoscaler/utils/taints/taints.go): such a node counts as still starting, not as missing."""
+TAINT_UNREGISTERED_EFFECT: Final = "NoExecute"
+
+# --- finalizers -----------------------------------------------------------------------------------------------------
+FINALIZER_MACHINE: Final = "nodeset.dev/machine"
+"""On every Machine from its creation; goes only when the cloud has said that the machine is gone."""
+
+# --- bootstrap tokens -----------------------------------------------------------------------------------------------
+BOOTSTRAP_GROUP: Final = "system:bootstrappers:nodeset"
+"""Every machine of ours is in it while it joins; bound to the ClusterRole system:node-bootstrapper."""
+BOOTSTRAP_GROUP_MACHINE_PREFIX: Final = "system:bootstrappers:nodeset:"
+"""Followed by the Machine's name: exactly one machine is in it (Kubernetes' bootstrap token groups, KEP-130)."""
+
+# --- provider ids ---------------------------------------------------------------------------------------------------
+PENDING_PROVIDER_ID_PREFIX: Final = "nodeset://pending/"
+"""Instance id while no provider id is known: followed by the Machine's name, or by ``<nodeset>/<n>`` for the n-th
+replica that is asked for and has no Machine yet."""
+
+# --- conditions -----------------------------------------------------------------------------------------------------
+CONDITION_READY: Final = "Ready"
+CONDITION_VALID: Final = "Valid"
+CONDITION_LAUNCHED: Final = "Launched"
+CONDITION_REGISTERED: Final = "Registered"
+CONDITION_INITIALIZED: Final = "Initialized"
+CONDITION_DELETED: Final = "Deleted"
+
+CSR_SIGNER_CLIENT: Final = "kubernetes.io/kube-apiserver-client-kubelet"

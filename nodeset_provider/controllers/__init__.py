@@ -1,0 +1,1 @@
+"""What makes NodeSets true: each controller is a pure ``decide`` and a thin ``apply``."""

@@ -1,0 +1,1 @@
+"""One Machine's life, a phase a file: launch, register, initialize, terminate."""

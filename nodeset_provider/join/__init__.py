@@ -1,0 +1,1 @@
+"""The kubelet's join configuration: what a machine is told at boot so that it can join this cluster."""
