@@ -60,9 +60,9 @@ class Failure(APIStruct, frozen=True):
 
 class MachineStatus(APIStruct, frozen=True):
     attempt: int = 1
-    """Which try this is. A try that failed for good is closed by writing the next number, before a new token is used."""
+    """Which try this is. Writing the next number closes a failed one, before a new token is used."""
     client_token: str = ""
-    """Written with the provider id, for people and for a cloud's own tools; the truth is ``client_token(uid, attempt)``."""
+    """Written with the provider id, for people; the truth is ``client_token(uid, attempt)``."""
     provider_id: str = msgspec.field(default="", name="providerID")
     node_ref: NodeReference | None = None
     addresses: list[Address] = []

@@ -89,7 +89,9 @@ class Offering(msgspec.Struct, frozen=True, kw_only=True):
     gpu_type: str = ""
     """Value of the autoscaler's GPU label, empty without GPUs."""
     provider_id_format: str = ""
-    """The provider id that ``create`` will give, with ``{token}`` in it, where the token decides it; else empty. It lets the kubelet register with its provider id from the first moment."""
+    """The provider id that ``create`` will give, with ``{token}`` in it, where the token decides it; else empty.
+
+    It lets the kubelet register with its provider id from the first moment."""
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
