@@ -1,0 +1,49 @@
+"""Fixtures of all integration tests: a real control plane for the whole run, a namespace for each test."""
+
+import itertools
+from collections.abc import Generator, Iterator
+
+import pytest
+from testbed.binaries import Assets, MissingBinariesError
+from testbed.controlplane import ControlPlane
+
+_numbers = itertools.count(1)
+_started: list[ControlPlane] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep the control plane's logs when a test fails, and say in its report where they are."""
+    report = yield
+    if report.failed:
+        for control_plane in _started:
+            control_plane.failed = True
+            report.sections.append(("control plane logs", str(control_plane.logs)))
+    return report
+
+
+@pytest.fixture(scope="session")
+def assets() -> Assets:
+    """The programs of the testbed. A run without them has tested nothing, so that is an error and no skip."""
+    try:
+        return Assets.locate()
+    except MissingBinariesError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+@pytest.fixture(scope="session")
+def control_plane(assets: Assets) -> Iterator[ControlPlane]:
+    """One real control plane, shared by all tests of this process: leave nothing behind in it."""
+    with ControlPlane(assets=assets) as control_plane:
+        _started.append(control_plane)
+        yield control_plane
+        _started.remove(control_plane)
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A fresh namespace that goes with the test."""
+    name = f"test-{next(_numbers)}"
+    control_plane.kubectl("create", "namespace", name)
+    yield name
+    control_plane.kubectl("delete", "namespace", name, "--wait=false")
