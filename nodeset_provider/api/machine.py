@@ -19,61 +19,103 @@ class MachineTemplate(APIStruct, frozen=True):
     """
 
     driver: str
+    """Name of the driver that made, or will make, the machine and takes it away."""
     node_class_name: str
+    """Name of the NodeClass that it was made from; for people: the class itself is not read again."""
     config: dict[str, Any] = {}
+    """The driver's settings: the class's config with the set's merged over it."""
     credentials_ref: SecretReference | None = None
+    """The Secret with the credentials for the driver's cloud; must exist until the machine is gone."""
     join: Join = Join()
+    """How the machine joins the cluster."""
     provisioning: Provisioning = Provisioning()
+    """Users, files and commands that the machine gets besides the join configuration."""
     labels: dict[str, str] = {}
+    """Labels of the Node."""
     annotations: dict[str, str] = {}
+    """Annotations of the Node."""
     taints: list[Taint] = []
+    """Taints that the Node keeps."""
     startup_taints: list[Taint] = []
+    """Taints that the Node starts with and that something else takes away."""
     capacity: dict[str, str] = {}
+    """What the driver said that the machine will have. Extended resources in it must show on the Node before the
+    machine counts as initialized."""
     provider_id_format: str = ""
+    """The provider id that the machine will get, with {token} in the place of the client token; absent where only the
+    cloud decides."""
     launch_timeout_seconds: int = 900
+    """Seconds from the launch until the Node must have registered."""
 
 
 class MachineSpec(APIStruct, frozen=True):
     node_name: str
+    """Name of the Node that the machine registers as."""
     template: MachineTemplate
+    """What the machine is made from, frozen: later changes of class or set do not touch it."""
 
 
 class NodeReference(APIStruct, frozen=True):
     name: str
+    """Name of the Node."""
     uid: str
+    """UID of the Node: tells it from another one of the same name."""
 
 
 class Address(APIStruct, frozen=True):
     """core/v1 NodeAddress."""
 
     type: str
+    """Kind of address: InternalIP, ExternalIP, InternalDNS, ExternalDNS or Hostname."""
     address: str
+    """The address."""
 
 
 class Failure(APIStruct, frozen=True):
     """The last thing that went wrong. ``code`` is a driver error's name (InsufficientCapacity, …) or our own reason."""
 
     code: str
+    """The driver's error (InsufficientCapacity, QuotaExceeded, InvalidSpec, Unauthorized, Throttled, Transient) or the
+    provider's own reason, such as RegistrationTimeout."""
     message: str
+    """What went wrong, for people."""
     time: str
+    """When (RFC 3339)."""
 
 
 class MachineStatus(APIStruct, frozen=True):
     attempt: int = 1
-    """Which try this is. Writing the next number closes a failed one, before a new token is used."""
+    """Which try to launch the machine this is. A try that failed for good is closed by writing the next number; it
+    never falls."""
     client_token: str = ""
-    """Written with the provider id, for people; the truth is ``client_token(uid, attempt)``."""
+    """The token that this attempt's machine carries in the cloud: a UUID worked out from the Machine's uid and the
+    attempt, so that one attempt never makes two machines."""
     provider_id: str = msgspec.field(default="", name="providerID")
+    """The cloud's id of the machine, the same as its Node's spec.providerID. Set once an attempt."""
     node_ref: NodeReference | None = None
+    """The Node that the machine registered as; absent until then."""
     addresses: list[Address] = []
+    """Addresses of the machine, as the cloud says."""
     conditions: list[Condition] = []
+    """How far the machine has come: Launched (the cloud made it), Registered (its Node is there and complete),
+    Initialized (Ready, startup taints gone, extended resources there), Deleted (set while it is being taken away). The
+    one that is False says why."""
     last_failure: Failure | None = None
+    """The last thing that went wrong; it stays after the machine has recovered."""
 
 
 class Machine(APIStruct, frozen=True):
+    """The record of one machine, from before it is launched until the cloud says that it is gone.
+
+    Made by the provider for a NodeSet. Deleting it takes the machine away; its NodeSet then makes another one, unless
+    the set is scaled down too.
+    """
+
     metadata: ObjectMeta
     spec: MachineSpec
+    """What the machine is; never changes."""
     status: MachineStatus = MachineStatus()
+    """How far it has come."""
 
 
 def client_token(uid: str, attempt: int) -> str:

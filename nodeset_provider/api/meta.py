@@ -53,26 +53,40 @@ class Condition(APIStruct, frozen=True):
     """meta/v1 Condition (``reason`` CamelCase, ``message`` for people, times RFC 3339 with seconds)."""
 
     type: str
+    """Which statement this is, in CamelCase."""
     status: ConditionStatus
+    """Whether the statement holds: True, False or Unknown."""
     reason: str = ""
+    """Why, as one CamelCase word for programs. The name of a driver's error (InsufficientCapacity, QuotaExceeded,
+    InvalidSpec, Unauthorized, Throttled, Transient) where a driver said so."""
     message: str = ""
+    """Why, for people: names the field or thing that is in the way, and the remedy."""
     last_transition_time: str | None = None
+    """When status last changed from one value to another (RFC 3339)."""
     observed_generation: int = 0
+    """The metadata.generation that this statement was made about; older than the object's own: it is out of date."""
 
 
 class Taint(APIStruct, frozen=True):
     """core/v1 Taint."""
 
     key: str
+    """Key of the taint, written as a label key: name or prefix.example.com/name."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+    """What happens to pods that do not tolerate it: NoSchedule and PreferNoSchedule keep new ones away (strictly, or
+    where possible); NoExecute evicts running ones too."""
     value: str = ""
+    """Value of the taint, written as a label value; may be left out."""
 
 
 class SecretReference(APIStruct, frozen=True):
     """core/v1 SecretReference: which Secret, never what is in it."""
 
     name: str
+    """Name of the Secret."""
     namespace: str
+    """Namespace of the Secret. The provider must be allowed to get this one Secret there (a Role with resourceNames);
+    deploy/examples shows how."""
 
 
 def find_condition(conditions: list[Condition], kind: str) -> Condition | None:
