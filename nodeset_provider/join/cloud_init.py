@@ -1,0 +1,57 @@
+"""Renderer CloudInit: the document as ``#cloud-config`` user-data.
+
+Read by cloud-init's modules write_files, set_hostname, users_groups and runcmd (and write_files_deferred for files
+whose owner is a user of the class, who does not exist yet when the others are written).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any, Final
+
+from nodeset_provider.join.document import Document, MachineFile, MachineUser
+from nodeset_provider.join.yaml_text import yaml_text
+
+HEADER: Final = b"#cloud-config\n"
+"""The first line decides how cloud-init reads the rest: no content below can make it a template or a script."""
+
+_TEXT: Final = re.compile(rb"[\x20-\x7e\t\n]*")
+"""What is written as text. Everything else (control characters, NUL, non-ASCII) goes as base64, which every version of
+cloud-init and of YAML brings back byte for byte."""
+
+
+def render(document: Document) -> bytes:
+    """The user-data. Deterministic."""
+    users = frozenset(user.name for user in document.users)
+    config: dict[str, Any] = {
+        "hostname": document.hostname,
+        "preserve_hostname": False,
+        "write_files": [_file(file, users) for file in document.files],
+    }
+    if document.users:
+        config["users"] = ["default", *(_user(user) for user in document.users)]
+    if document.commands:
+        config["runcmd"] = [list(command) for command in document.commands]
+    return HEADER + yaml_text(config)
+
+
+def _file(file: MachineFile, users: frozenset[str]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"path": file.path, "permissions": f"{file.mode:04o}", "owner": file.owner}
+    if not users.isdisjoint(file.owner.split(":")):
+        entry["defer"] = True
+    if _TEXT.fullmatch(file.content):
+        entry["content"] = file.content.decode("ascii")
+    else:
+        entry["encoding"] = "b64"
+        entry["content"] = base64.b64encode(file.content).decode("ascii")
+    return entry
+
+
+def _user(user: MachineUser) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": user.name, "shell": "/bin/bash", "lock_passwd": True}
+    if user.ssh_authorized_keys:
+        entry["ssh_authorized_keys"] = list(user.ssh_authorized_keys)
+    if user.sudo:
+        entry["sudo"] = "ALL=(ALL) NOPASSWD:ALL"
+    return entry

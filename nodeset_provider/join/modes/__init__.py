@@ -1,0 +1,15 @@
+"""Join modes: each says what has to be on a machine for one way of joining. A mode knows no renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from nodeset_provider.join.document import Document
+from nodeset_provider.join.modes import bootstrap
+from nodeset_provider.join.request import JoinRequest
+
+Mode = Callable[[JoinRequest], Document]
+
+MODES: Final[Mapping[str, Mode]] = {"Bootstrap": bootstrap.document}
+"""By ``spec.join.mode``."""

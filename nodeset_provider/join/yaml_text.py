@@ -1,0 +1,45 @@
+"""YAML as it leaves us: deterministic, pure ASCII, and read alike by every reader.
+
+PyYAML writes YAML 1.1 and leaves plain what *it* would read as a string; others read more as numbers or booleans
+(``y``, ``88e123``, ``0o17``, ``1_000``). So every string that is not plainly a word or a path is quoted here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import yaml
+
+_PLAIN: Final = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
+_NOT_A_WORD: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
+_BLOCK: Final = re.compile(r"[\x20-\x7e\n]+")
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper with our quoting, and no anchors: two equal lists are written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        super().increase_indent(flow, False)  # noqa: FBT003
+
+
+def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    if "\n" in text and _BLOCK.fullmatch(text):
+        style = "|"  # PyYAML goes back to quotes by itself where a block could not hold the text
+    elif _PLAIN.fullmatch(text) and text.lower() not in _NOT_A_WORD:
+        style = ""
+    else:
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style or None)
+
+
+_Dumper.add_representer(str, _string)
+
+
+def yaml_text(value: Any) -> bytes:  # noqa: ANN401
+    """One YAML document of dicts, lists, strings, numbers and booleans; keys in the order they have."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=float("inf"))
+    return text.encode("ascii")
