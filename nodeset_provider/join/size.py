@@ -23,7 +23,7 @@ _TOKEN_LENGTH: Final = 36
 
 @dataclass(frozen=True, slots=True)
 class UserDataSize:
-    """``total`` bytes at most for any machine of the class; ``biggest`` names the part of ``spec.provisioning`` to cut."""
+    """``total``: bytes at most for any machine of the class; ``biggest``: the part of ``spec.provisioning`` to cut."""
 
     total: int
     biggest: str
@@ -33,13 +33,14 @@ class UserDataSize:
         """One sentence with the field and the remedy where ``total`` is over ``limit`` bytes, else empty."""
         if self.total <= limit:
             return ""
-        if not self.biggest:
-            return f"user-data needs {self.total} bytes, the driver takes {limit}; use fewer labels, taints or CA
-            certificates"
-        return (
-            f"user-data needs {self.total} bytes, the driver takes {limit}; the biggest part is {self.biggest} with "
-            f"{self.biggest_bytes} bytes: let a command fetch it, or bring it in the image"
-        )
+        if self.biggest:
+            remedy = (
+                f"the biggest part is {self.biggest} with {self.biggest_bytes} bytes: make it smaller, let a command "
+                "fetch it, or bring it in the image"
+            )
+        else:
+            remedy = "use fewer labels, taints or CA certificates"
+        return f"user-data needs {self.total} bytes, the driver takes {limit}; {remedy}"
 
 
 def user_data_size(template: MachineTemplate, cluster: ClusterAccess) -> UserDataSize:
