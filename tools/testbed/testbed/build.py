@@ -1,6 +1,6 @@
 """Builds the programs of the testbed from Go modules, once: ``python -m testbed.build``.
 
-May touch: the cache of `testbed.binaries`, the terminal, the Go tool chain (which keeps its own caches and fetches modules).
+May touch: the cache of `testbed.binaries`, the terminal, the Go tool chain (which keeps caches and fetches modules).
 A program appears in the cache only when it is whole (built beside, then renamed), and two builds at the same time wait
 for each other (a lock on a file of the cache), so that whatever is found there can be used.
 """
@@ -55,7 +55,7 @@ def _go_environment(wanted: list[Binary]) -> dict[str, str]:
     another one would surprise more than the message.
     """
     go = shutil.which("go")
-    needed = max((_go_version((binary.source / "go.mod").read_text(), r"^go (\S+)") for binary in wanted))
+    needed = max(_go_version((binary.source / "go.mod").read_text(), r"^go (\S+)") for binary in wanted)
     needed_text = ".".join(str(part) for part in needed)
     if go is None:
         raise BuildError(
@@ -73,7 +73,8 @@ def _go_environment(wanted: list[Binary]) -> dict[str, str]:
     if answer.returncode != 0 or installed < needed:
         raise BuildError(
             f"Go {needed_text} or newer is needed to build {', '.join(b.name for b in wanted)}; "
-            f"`{go}` says: {(answer.stdout + answer.stderr).strip()}. Install a newer Go, or let Go fetch one by GOTOOLCHAIN=auto"
+            f"`{go}` says: {(answer.stdout + answer.stderr).strip()}. "
+            "Install a newer Go, or let Go fetch one by GOTOOLCHAIN=auto"
         )
     return environment
 
@@ -117,7 +118,9 @@ def _build(binary: Binary, environment: dict[str, str], console: Console, positi
         if build.returncode != 0:
             raise BuildError(f"building {binary.name} failed:\n{log.read_text(errors='replace')}")
         output.replace(target)
-    console.print(f"[green]✓[/] {position} {binary.name} {binary.version} built in {_clock(time.monotonic() - started)}")
+    console.print(
+        f"[green]✓[/] {position} {binary.name} {binary.version} built in {_clock(time.monotonic() - started)}"
+    )
 
 
 def _linker_flags(binary: Binary) -> str:
@@ -126,7 +129,9 @@ def _linker_flags(binary: Binary) -> str:
     if binary.module == "k8s.io/kubernetes":
         major, minor, *_ = binary.version.removeprefix("v").split(".")
         package = "k8s.io/component-base/version"
-        flags += f" -X {package}.gitVersion={binary.version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+        flags += (
+            f" -X {package}.gitVersion={binary.version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+        )
     return flags
 
 

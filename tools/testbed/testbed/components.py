@@ -1,7 +1,7 @@
 """The command lines of a control plane's programs. Pure: paths and ports in, arguments out.
 
-Every port is shared by SO_REUSEPORT with the socket that reserves it (`testbed.processes.ReservedPort`), so that no other
-program can get it between the choice and the start.
+Every port is shared by SO_REUSEPORT with the socket that reserves it (`testbed.processes.ReservedPort`), so that no
+other program can get it between the choice and the start.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def etcd(data: Path, ports: Ports) -> list[str]:
 
 
 def kube_apiserver(pki: Path, ports: Ports) -> list[str]:
-    """Node authorizer, NodeRestriction and bootstrap tokens as in a production cluster; nothing that needs a network."""
+    """Node authorizer, NodeRestriction and bootstrap tokens as in production; nothing that needs a network."""
     return [
         f"--etcd-servers=http://{HOST}:{ports.etcd_client}",
         f"--bind-address={HOST}",
@@ -73,7 +73,7 @@ def kube_apiserver(pki: Path, ports: Ports) -> list[str]:
 
 
 def kube_controller_manager(pki: Path, kubeconfig: Path, ports: Ports, *, node_lifecycle: bool) -> list[str]:
-    """Signs the certificates of kubelets, removes the not-ready taint of Ready nodes, deletes expired tokens, …"""
+    """Signs the certificates of kubelets, removes the not-ready taint of Ready nodes, deletes expired tokens."""
     controllers = ["*", "bootstrapsigner", "tokencleaner", *([] if node_lifecycle else ["-node-lifecycle-controller"])]
     return [
         *_client(kubeconfig, pki, ports.controller_manager),

@@ -1,7 +1,7 @@
 """A real Kubernetes control plane for one test run: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.
 
-May touch: processes, ports of the loopback interface, a temporary folder. Nothing of it is left when it has stopped, except
-the logs of a run that failed. Any number of them run side by side.
+May touch: processes, ports of the loopback interface, a temporary folder. Nothing of it is left when it has stopped,
+except the logs of a run that failed. Any number of them run side by side.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class ControlPlane:
         )
 
     def _launch(self, name: str, arguments: Sequence[str]) -> Process:
-        argv = [self.assets[name], *arguments, *self._flags.get(name, [])]
+        argv: list[str | Path] = [self.assets[name], *arguments, *self._flags.get(name, [])]
         process = Process(name, argv, log=self.logs / f"{name}.log", cwd=self.folder)
         self._processes.append(process)
         # An API server that is asked nicely waits for its watchers; it has nothing that is worth waiting for.
@@ -157,8 +157,7 @@ class ControlPlane:
             return
         for entry in self.folder.iterdir():
             if entry != self.logs:
-                shutil.rmtree(entry, ignore_errors=True)
-                entry.unlink(missing_ok=True) if not entry.is_dir() else None
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         sys.stderr.write(f"The run failed; its logs are kept in {self.logs}\n")
 
     # --- identities ---------------------------------------------------------------------------------------------------
@@ -213,7 +212,11 @@ class ControlPlane:
 
     # --- use ----------------------------------------------------------------------------------------------------------
     def kubectl(
-        self, *arguments: str | Path, input: str | None = None, kubeconfig: Path | None = None, timeout: float = 60
+        self,
+        *arguments: str | Path,
+        input: str | None = None,  # noqa: A002 -- as in subprocess.run
+        kubeconfig: Path | None = None,
+        timeout: float = 60,
     ) -> str:
         """Run kubectl and say what it wrote. ``kubeconfig`` makes it somebody else than the administrator.
 

@@ -15,7 +15,7 @@ class Metrics:
         self._lines = text.splitlines()
 
     def samples(self, name: str, **labels: str) -> Iterator[Sample]:
-        """Samples called exactly ``name`` (of a histogram: with its ``_sum``, ``_count`` or ``_bucket``) that carry all ``labels``."""
+        """Samples called exactly ``name`` (a histogram's end in _sum, _count, _bucket) that carry all ``labels``."""
         wanted = [line for line in self._lines if line.startswith((f"{name}{{", f"{name} "))]
         for family in text_string_to_metric_families("\n".join([*wanted, ""])):
             for sample in family.samples:

@@ -1,12 +1,12 @@
-"""The certificates of a throw-away cluster: one authority, one certificate per component and user. Elliptic keys, so that
-making them takes milliseconds.
+"""The certificates of a throw-away cluster: one authority, one certificate per component and user.
 
-May touch: the files it is told to write. Valid for two days: nothing made here outlives a test run.
+May touch: the files it is told to write. Elliptic keys, so that making them takes milliseconds. Valid for two days:
+nothing made here outlives a test run.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_LIFETIME = datetime.timedelta(days=2)
-_SKEW = datetime.timedelta(minutes=5)
+_LIFETIME = dt.timedelta(days=2)
+_SKEW = dt.timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,13 @@ class Authority:
         return KeyPair(self._certificate.public_bytes(serialization.Encoding.PEM), _private_pem(self._key))
 
     def issue(self, common_name: str, *, organizations: Sequence[str] = (), hosts: Sequence[str] = ()) -> KeyPair:
-        """A certificate for a client (user name, groups) and, when ``hosts`` (names or addresses) are given, a server."""
+        """A certificate of a client (user name, groups) and, with ``hosts`` (names or addresses), of a server too."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
-            [*(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in organizations)]
-            + [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+            [
+                *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in organizations),
+                x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+            ]
         )
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])]
         builder = (
@@ -68,9 +70,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(authority=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if hosts:
             builder = builder.add_extension(
@@ -83,9 +83,7 @@ class Authority:
 def signing_key() -> tuple[bytes, bytes]:
     """A key that signs service account tokens: (private PEM, public PEM)."""
     key = ec.generate_private_key(ec.SECP256R1())
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return _private_pem(key), public
 
 
@@ -96,7 +94,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -1,4 +1,4 @@
-"""Starts a program, waits until it is ready, and stops it by its process id; every process of the testbed goes through here.
+"""Starts a program, waits until it is ready, and stops it by its process id; all of the testbed's go through here.
 
 May touch: processes, sockets on the loopback interface, log files. Knows nothing of Kubernetes.
 
@@ -83,7 +83,7 @@ class Process:
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs, −N when signal N ended it."""
+        """None while it runs, -N when signal N ended it."""
         return self._popen.poll()
 
     @property
@@ -114,7 +114,7 @@ class Process:
             raise ProcessFailedError(f"{error}; {self._log_hint()}") from None
 
     def wait(self, timeout: float) -> int:
-        """Block until it has ended by itself and say its exit code (−N when signal N ended it).
+        """Block until it has ended by itself and say its exit code (-N when signal N ended it).
 
         Raises:
             ProcessFailedError: it still runs after ``timeout`` seconds.
@@ -150,10 +150,8 @@ class Process:
         return f"the end of {self.log}:\n{self.log_tail()}"
 
 
-def _spawn(
-    argv: list[str], output: IO[bytes], env: Mapping[str, str], cwd: Path | None
-) -> subprocess.Popen[bytes]:
-    """Runs in the spawner thread. A session of its own: Ctrl-C in the terminal reaches only us, and we stop in order."""
+def _spawn(argv: list[str], output: IO[bytes], env: Mapping[str, str], cwd: Path | None) -> subprocess.Popen[bytes]:
+    """Runs in the spawner thread. In a session of its own: Ctrl-C in the terminal reaches only us; we stop in order."""
     return subprocess.Popen(  # noqa: S603 -- the testbed runs what it is told to
         argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, cwd=cwd, start_new_session=True
     )
