@@ -1,20 +1,318 @@
-"""What single fields refuse."""
+"""What single fields refuse, beyond what their Python type says: limits, list types and CEL rules.
+
+A table of struct → field → schema keys; the empty field name stands for the struct itself. Rules about user input are
+CEL, because its messages are ours: they name the field and the remedy. Limits keep the estimated cost of the rules
+within the API server's budget (and objects within etcd's 1.5 MiB); they are far above what anybody needs.
+
+What only the provider writes (status, Machines) is checked for the invariants that must hold whoever wrote it, and for
+nothing else: a refused status write hides what it wanted to say.
+"""
+
 from __future__ import annotations
 
-from nodeset_provider.api.crd_schema import Constraints
-from nodeset_provider.api.meta import Condition
-from nodeset_provider.api.nodeset import Autoscaling, NodeSetSpec, NodeSetStatus
-from nodeset_provider.api.machine import MachineStatus
-from nodeset_provider.api.nodeclass import NodeClassStatus
+from collections.abc import Mapping
+from typing import Any
 
-_CONDITIONS = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+from nodeset_provider.api import cel, names
+from nodeset_provider.api.cel import Rule
+from nodeset_provider.api.crd_schema import Constraints
+from nodeset_provider.api.machine import Failure, MachineSpec, MachineStatus, MachineTemplate, NodeReference
+from nodeset_provider.api.meta import Condition, SecretReference, Taint
+from nodeset_provider.api.nodeclass import (
+    File,
+    Join,
+    KubeletSettings,
+    NodeClassSpec,
+    NodeClassStatus,
+    Provisioning,
+    ResolvedTemplate,
+    User,
+)
+from nodeset_provider.api.nodeset import Autoscaling, AutoscalingOptions, NodeSetSpec, NodeSetStatus
+
+_Keys = Mapping[str, Any]
+
+_MAX_LABELS = 64
+_MAX_TAINTS = 32
+_MAX_MESSAGE = 32768
+_NEVER = 2**31 - 1
+
+# --- labels, annotations, taints ------------------------------------------------------------------------------------
+_LABEL_KEYS = cel.keys_match(
+    cel.LABEL_KEY, "keys must be written as name or prefix.example.com/name; a name has at most 63 characters"
+)
+_LABEL_VALUE = cel.text(
+    63,
+    cel.matches(
+        cel.LABEL_VALUE,
+        "a value has at most 63 letters, digits, '-', '_' and '.', and begins and ends with a letter or digit",
+    ),
+)
+_NOT_RESERVED = Rule(
+    f"self.all(key, !key.startsWith('{names.GROUP}/') && !key.contains('.{names.GROUP}/'))",
+    f"keys of the domain {names.GROUP} are set by the provider alone: take a domain of your own",
+)
+_NO_HOSTNAME = Rule(
+    f"!('{names.LABEL_HOSTNAME}' in self)", f"{names.LABEL_HOSTNAME} differs from node to node: leave it to the kubelet"
+)
+_LABELS: _Keys = {
+    "maxProperties": _MAX_LABELS,
+    "additionalProperties": _LABEL_VALUE,
+    **cel.rules(_LABEL_KEYS, _NOT_RESERVED, _NO_HOSTNAME),
+}
+_ANNOTATIONS: _Keys = {
+    "maxProperties": _MAX_LABELS,
+    "additionalProperties": {"maxLength": 16384},
+    **cel.rules(_LABEL_KEYS, _NOT_RESERVED),
+}
+_NOT_OURS = Rule(
+    f"self.all(taint, taint.key != '{names.TAINT_UNREGISTERED}')",
+    f"the taint {names.TAINT_UNREGISTERED} is put on and taken off by the provider: leave it out",
+)
+_TAINTS: _Keys = {
+    "maxItems": _MAX_TAINTS,
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["key", "effect"],
+    **cel.rules(_NOT_OURS),
+}
+
+# --- quantities -----------------------------------------------------------------------------------------------------
+_QUANTITY = Rule(
+    "isQuantity(self) && !self.startsWith('-')", 'must be a quantity of 0 or more in quotes, such as "100m" or "1Gi"'
+)
+_RESERVED_RESOURCES = ("cpu", "memory", "ephemeral-storage", "pid")
+"""What a kubelet can reserve (KubeletConfiguration kubeReserved, systemReserved)."""
+_EVICTION_SIGNALS = (
+    "memory.available",
+    "nodefs.available",
+    "nodefs.inodesFree",
+    "imagefs.available",
+    "imagefs.inodesFree",
+    "containerfs.available",
+    "containerfs.inodesFree",
+    "pid.available",
+)
+"""Signals of the kubelet's eviction manager that can have a hard threshold."""
+_DECIMAL = cel.text(
+    32,
+    cel.matches(
+        r"^[0-9]+([.][0-9]+)?$",
+        'pricePerHour must be a decimal number in quotes without sign or currency, such as "0.096"',
+    ),
+)
+
+
+def _reserved(field: str) -> _Keys:
+    return {
+        "maxProperties": len(_RESERVED_RESOURCES),
+        "additionalProperties": cel.text(32, _QUANTITY),
+        **cel.rules(cel.keys_among(_RESERVED_RESOURCES, field)),
+    }
+
+
+# --- status ---------------------------------------------------------------------------------------------------------
+_CONDITIONS: _Keys = {"maxItems": 16, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+
+
+def _once_an_attempt(field: str, what: str) -> Rule:
+    return Rule(
+        f"!has(oldSelf.{field}) || self.attempt > oldSelf.attempt || "
+        f"has(self.{field}) && self.{field} == oldSelf.{field}",
+        f"status.{field} is {what}: it can change only together with a higher status.attempt",
+    )
+
+
+def _fraction(field: str) -> _Keys:
+    return cel.rules(Rule("self >= 0.0 && self <= 1.0", f"{field} is a fraction: it must be between 0 and 1"))
+
+
+def _seconds(field: str) -> _Keys:
+    return cel.rules(cel.between(0, _NEVER, field))
+
+
 FIELDS: Constraints = {
-    NodeSetSpec: {
-        "replicas": {"default": 0, "minimum": 0},
-        "remove_first": {"x-kubernetes-list-type": "set"},
+    Taint: {
+        "key": cel.text(
+            cel.LABEL_KEY_LENGTH,
+            cel.matches(cel.LABEL_KEY, "a taint's key must be written as name or prefix.example.com/name"),
+        ),
+        "value": _LABEL_VALUE,
     },
-    Autoscaling: {"min_replicas": {"default": 0, "minimum": 0}, "max_replicas": {"minimum": 0}},
-    NodeSetStatus: {"conditions": _CONDITIONS},
-    NodeClassStatus: {"conditions": _CONDITIONS},
-    MachineStatus: {"conditions": _CONDITIONS},
+    SecretReference: {
+        "name": cel.text(253, cel.matches(cel.DNS_SUBDOMAIN, "credentialsRef.name must be the name of a Secret")),
+        "namespace": cel.text(
+            63, cel.matches(cel.DNS_LABEL, "credentialsRef.namespace must be the name of a namespace")
+        ),
+    },
+    Condition: {
+        "type": {"minLength": 1, "maxLength": 316},
+        "reason": {"maxLength": 1024},
+        "message": {"maxLength": _MAX_MESSAGE},
+        "last_transition_time": {"format": "date-time"},
+        "observed_generation": {"format": "int64"},
+    },
+    # --- NodeClass ---------------------------------------------------------------------------------------------------
+    NodeClassSpec: {
+        "driver": cel.text(
+            63,
+            cel.matches(cel.DNS_LABEL, "driver must be the name of a driver: lower-case letters, digits and '-'"),
+            Rule(
+                "self == oldSelf",
+                "driver cannot be changed, as machines that exist belong to it: make a NodeClass of another name",
+            ),
+        ),
+        "node_labels": _LABELS,
+        "launch_timeout_seconds": cel.rules(cel.between(1, 86400, "launchTimeoutSeconds")),
+    },
+    ResolvedTemplate: {"taints": {"maxItems": 2 * _MAX_TAINTS, "x-kubernetes-list-type": "atomic"}},
+    NodeClassStatus: {"observed_generation": {"format": "int64"}, "conditions": _CONDITIONS},
+    Join: {
+        "endpoint": cel.text(
+            2048,
+            Rule(
+                "isURL(self) && url(self).getScheme() == 'https' && url(self).getHostname() != ''",
+                "endpoint must be an https URL that machines can reach, such as https://10.0.0.1:6443",
+            ),
+        ),
+    },
+    KubeletSettings: {
+        "max_pods": cel.rules(cel.between(1, 10000, "maxPods")),
+        "kube_reserved": _reserved("kubeReserved"),
+        "system_reserved": _reserved("systemReserved"),
+        "eviction_hard": {
+            "maxProperties": len(_EVICTION_SIGNALS),
+            "additionalProperties": cel.text(
+                32,
+                Rule(
+                    "self.matches('^(100|[0-9]{1,2}([.][0-9]+)?)%$') || isQuantity(self) && !self.startsWith('-')",
+                    'must be a quantity or a percentage in quotes, such as "100Mi" or "10%"',
+                ),
+            ),
+            **cel.rules(cel.keys_among(_EVICTION_SIGNALS, "evictionHard")),
+        },
+        "feature_gates": {
+            "maxProperties": 64,
+            **cel.rules(cel.keys_match("^[A-Za-z][A-Za-z0-9]*$", "featureGates takes names such as NodeSwap")),
+        },
+    },
+    Provisioning: {
+        "users": {"maxItems": 32, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        "files": {"maxItems": 64, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["path"]},
+        "commands": {"maxItems": 64, "items": {"minLength": 1, "maxLength": 16384}, "x-kubernetes-list-type": "atomic"},
+    },
+    User: {
+        "name": cel.text(
+            32,
+            cel.matches("^[a-z_][-a-z0-9_]*$", "name must be a login name: lower-case letters, digits, '-' and '_'"),
+        ),
+        "ssh_authorized_keys": {
+            "maxItems": 32,
+            "x-kubernetes-list-type": "set",
+            "items": cel.text(
+                8192,
+                Rule(
+                    "(self.startsWith('ssh-') || self.startsWith('ecdsa-') || self.startsWith('sk-')) && "
+                    "self.contains(' ') && !self.contains('\\n')",
+                    "must be one public key on one line, as in ~/.ssh/id_ed25519.pub: ssh-ed25519 AAAA… comment",
+                ),
+            ),
+        },
+    },
+    File: {
+        "path": cel.text(
+            1024,
+            cel.matches("^(/[^/\\x00-\\x1f]+)+$", "path must be absolute and name a file, such as /etc/motd"),
+            Rule("!self.matches('/[.][.]?(/|$)')", "path must not hold . or .. as a folder: write it out"),
+        ),
+        "content": {"maxLength": 131072},
+        "owner": cel.text(
+            65,
+            cel.matches(
+                "^([a-z_][-a-z0-9_]*|[0-9]+)(:([a-z_][-a-z0-9_]*|[0-9]+))?$",
+                "owner must be user or user:group, such as root:root",
+            ),
+        ),
+        "permissions": cel.text(
+            4, cel.matches("^[0-7]{3,4}$", 'permissions must be an octal number in quotes, such as "0644"')
+        ),
+    },
+    # --- NodeSet -----------------------------------------------------------------------------------------------------
+    NodeSetSpec: {
+        "": cel.rules(
+            Rule(
+                "!has(self.taints) || !has(self.startupTaints) || !self.startupTaints.exists(start, "
+                "self.taints.exists(kept, kept.key == start.key && kept.effect == start.effect))",
+                "a taint is both in taints and in startupTaints: leave it in taints if it stays, in startupTaints if "
+                "something takes it away",
+            )
+        ),
+        "node_class_name": cel.text(63, cel.matches(cel.DNS_LABEL, "nodeClassName must be the name of a NodeClass")),
+        "replicas": {"default": 0, **cel.rules(Rule("self >= 0", "replicas must be 0 or more"))},
+        "node_labels": _LABELS,
+        "node_annotations": _ANNOTATIONS,
+        "taints": _TAINTS,
+        "startup_taints": _TAINTS,
+        "remove_first": {
+            "maxItems": 10000,
+            "x-kubernetes-list-type": "set",
+            "items": cel.text(63, cel.matches(cel.DNS_LABEL, "removeFirst takes names of Machines, each once")),
+        },
+    },
+    Autoscaling: {
+        "": cel.rules(
+            Rule(
+                "self.minReplicas <= self.maxReplicas",
+                "minReplicas must not be greater than maxReplicas: lower minReplicas or raise maxReplicas",
+            )
+        ),
+        "max_replicas": cel.rules(Rule("self >= 0", "maxReplicas must be 0 or more")),
+        "min_replicas": {"default": 0, **cel.rules(Rule("self >= 0", "minReplicas must be 0 or more"))},
+        "price_per_hour": _DECIMAL,
+    },
+    AutoscalingOptions: {
+        "scale_down_utilization_threshold": _fraction("scaleDownUtilizationThreshold"),
+        "scale_down_gpu_utilization_threshold": _fraction("scaleDownGpuUtilizationThreshold"),
+        "scale_down_unneeded_seconds": _seconds("scaleDownUnneededSeconds"),
+        "scale_down_unready_seconds": _seconds("scaleDownUnreadySeconds"),
+        "max_node_provision_seconds": _seconds("maxNodeProvisionSeconds"),
+    },
+    NodeSetStatus: {"observed_generation": {"format": "int64"}, "conditions": _CONDITIONS},
+    # --- Machine -----------------------------------------------------------------------------------------------------
+    MachineSpec: {
+        "": cel.rules(
+            Rule(
+                "self == oldSelf",
+                "spec cannot be changed, as it is what the machine was made from: delete the Machine, and its NodeSet "
+                "makes another one",
+            )
+        ),
+        "node_name": cel.text(
+            63, cel.matches(cel.DNS_SUBDOMAIN, "nodeName must be a host name: lower-case letters, digits, '-' and '.'")
+        ),
+    },
+    MachineTemplate: {
+        "taints": {"maxItems": 2 * _MAX_TAINTS, "x-kubernetes-list-type": "atomic"},
+        "startup_taints": {"maxItems": 2 * _MAX_TAINTS, "x-kubernetes-list-type": "atomic"},
+    },
+    NodeReference: {"name": {"minLength": 1, "maxLength": 253}, "uid": {"minLength": 1, "maxLength": 128}},
+    Failure: {
+        "code": {"maxLength": 1024},
+        "message": {"maxLength": _MAX_MESSAGE},
+        "time": {"format": "date-time"},
+    },
+    MachineStatus: {
+        "": cel.rules(
+            Rule(
+                "self.attempt >= oldSelf.attempt",
+                "status.attempt never falls: its client tokens of earlier attempts are used up",
+            ),
+            _once_an_attempt("providerID", "set once an attempt"),
+            _once_an_attempt("clientToken", "set once an attempt"),
+        ),
+        "attempt": cel.rules(Rule("self >= 1", "attempt counts from 1")),
+        "client_token": {"maxLength": 64},
+        "provider_id": {"maxLength": 1024},
+        "addresses": {"maxItems": 64, "x-kubernetes-list-type": "atomic"},
+        "conditions": _CONDITIONS,
+    },
 }

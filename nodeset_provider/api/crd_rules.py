@@ -43,7 +43,7 @@ class Kind:
     name of a kind: kubectl takes a category before a kind, so ``kubectl get nodeset`` would list everything.
     """
 
-    type: type[msgspec.Struct]
+    root: type[msgspec.Struct]
     spec: type[msgspec.Struct]
     status: type[msgspec.Struct]
     plural: str
@@ -70,7 +70,7 @@ def _label(name: str) -> str:
 
 KINDS = (
     Kind(
-        type=NodeClass,
+        root=NodeClass,
         spec=NodeClassSpec,
         status=NodeClassStatus,
         plural="nodeclasses",
@@ -96,7 +96,7 @@ KINDS = (
         ),
     ),
     Kind(
-        type=NodeSet,
+        root=NodeSet,
         spec=NodeSetSpec,
         status=NodeSetStatus,
         plural="nodesets",
@@ -135,7 +135,7 @@ KINDS = (
         ),
     ),
     Kind(
-        type=Machine,
+        root=Machine,
         spec=MachineSpec,
         status=MachineStatus,
         plural="machines",

@@ -63,24 +63,25 @@ def _struct(info: types.StructType, constraints: Constraints, description: str) 
 
 
 def _schema(kind: types.Type, constraints: Constraints, description: str) -> Schema:
-    text: Schema = {"description": description} if description else {}
+    schema: Schema
     match kind:
         case types.UnionType(types=(other, types.NoneType())):
             return _schema(other, constraints, description)
         case types.StructType():
             return _struct(kind, constraints, description)
         case types.LiteralType(values=values):
-            return {**text, "type": "string", "enum": list(values)}
+            schema = {"type": "string", "enum": list(values)}
         case types.ListType(item_type=item):
-            return {**text, "type": "array", "items": _schema(item, constraints, "")}
+            schema = {"type": "array", "items": _schema(item, constraints, "")}
         case types.DictType(value_type=types.AnyType()):
-            return {**text, "type": "object", "x-kubernetes-preserve-unknown-fields": True}
+            schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         case types.DictType(value_type=value):
-            return {**text, "type": "object", "additionalProperties": _schema(value, constraints, "")}
-    for scalar, schema in _SCALARS.items():
-        if isinstance(kind, scalar):
-            return {**text, **schema}
-    raise NotImplementedError(f"no schema for {kind}")
+            schema = {"type": "object", "additionalProperties": _schema(value, constraints, "")}
+        case _ if type(kind) in _SCALARS:
+            schema = dict(_SCALARS[type(kind)])
+        case _:
+            raise NotImplementedError(f"no schema for {kind}")
+    return {"description": description, **schema} if description else schema
 
 
 _SCALARS: Mapping[type[types.Type], Schema] = {
