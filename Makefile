@@ -1,0 +1,79 @@
+# Everything below works in a fresh clone with make, Python >= 3.11 (with venv) and Go; nothing is installed outside build/,
+# .venv/ and the caches of uv, Go and ~/.cache/nodeset-provider.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := build/uv/bin/uv
+BIN := .venv/bin
+SYNCED := .venv/.synced
+DOCS_ENV := build/docs-env
+PROJECTS := pyproject.toml $(wildcard drivers/*/pyproject.toml) tools/testbed/pyproject.toml
+
+# Tests run with what is built or found once, so that a test never starts a build by itself.
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help
+help: ## Say what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up, done by every target that needs it -----------------------------------------------------------------------
+$(UV): Makefile
+	@command -v $(PYTHON) >/dev/null || { echo "error: no $(PYTHON) in PATH: install Python 3.11 or newer, or run make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (make PYTHON=/path/to/python)" >&2; exit 1; }
+	@echo "uv $(UV_VERSION): installing into build/uv …"
+	@$(PYTHON) -m venv --clear build/uv || { echo "error: $(PYTHON) has no working venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@build/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(SYNCED): $(UV) uv.lock $(PROJECTS)
+	@echo "Python packages: installing what uv.lock names into .venv …"
+	@$(UV) sync --quiet --frozen --all-packages --python $(PYTHON)
+	@touch $@
+
+.PHONY: setup
+setup: $(SYNCED) ## Install the Python packages into .venv
+
+.PHONY: controlplane
+controlplane: $(SYNCED) ## Build the real control plane and kwok, once per version (about 6 minutes)
+	@$(BIN)/python -m testbed.build
+
+# --- what people come for ---------------------------------------------------------------------------------------------
+.PHONY: test
+test: test-unit test-integration ## Run all tests
+
+.PHONY: test-unit
+test-unit: $(SYNCED) ## Run the tests that need nothing but Python
+	$(PYTEST) tests/unit
+
+.PHONY: test-integration
+test-integration: controlplane ## Run the tests on a real control plane
+	$(PYTEST) tests/integration
+
+.PHONY: check
+check: $(SYNCED) ## Format, lint, types, layers, protocol, generated files, lock file
+	@PATH="$(CURDIR)/$(BIN):$(CURDIR)/build/uv/bin:$$PATH" tools/check.sh
+
+.PHONY: format
+format: $(SYNCED) ## Format the sources and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: generate
+generate: $(SYNCED) ## Write the generated files: protocol code, CRDs
+	$(BIN)/python tools/generate-protocol.py
+	$(BIN)/python -m nodeset_provider.api.crd
+
+.PHONY: docs
+docs: $(UV) ## Build the documentation into build/site
+	@UV_PROJECT_ENVIRONMENT=$(DOCS_ENV) $(UV) sync --quiet --frozen --only-group docs --python $(PYTHON)
+	@NO_MKDOCS_2_WARNING=true $(DOCS_ENV)/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+.PHONY: clean
+clean: ## Remove what was made in the checkout (not the caches outside of it)
+	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
