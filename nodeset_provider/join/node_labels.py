@@ -62,13 +62,14 @@ def _within(namespace: str, domains: tuple[str, ...]) -> bool:
 
 def _check(key: str, value: str) -> None:
     prefix, slash, name = key.rpartition("/")
+    field = f"spec.nodeLabels[{key if key.isprintable() else ascii(key)}]"
     if not _NAME.fullmatch(name) or (slash and not _PREFIX.fullmatch(prefix)):
         raise InvalidJoin(
-            f"spec.nodeLabels[{key}]",
+            field,
             "no label key; write [prefix/]name, the name at most 63 letters, digits, '-', '_' or '.'",
         )
     if value and not _NAME.fullmatch(value):
         raise InvalidJoin(
-            f"spec.nodeLabels[{key}]",
+            field,
             "no label value; at most 63 letters, digits, '-', '_' or '.', a letter or digit at both ends",
         )

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nodeset_provider.api.nodeclass import File, Provisioning, User
+from nodeset_provider.join import InvalidJoin, JoinRequest, render_user_data
+
+MakeRequest = Callable[..., JoinRequest]
+
+
+def refused(make_request: MakeRequest, **provisioning: Any) -> str:
+    with pytest.raises(InvalidJoin) as caught:
+        render_user_data(make_request(provisioning=Provisioning(**provisioning)))
+    return caught.value.field
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "relative",
+        "//etc/x",
+        "/etc/../x",
+        "/etc/./x",
+        "/etc//x",
+        "/etc/x/",
+        "/a\nb",
+        "/a\0b",
+        "/" + "x" * 4096,
+        "~/x",
+    ],
+)
+def test_path_that_is_not_plain_and_absolute_is_refused(make_request: MakeRequest, path: str) -> None:
+    assert refused(make_request, files=[File(path="/ok"), File(path=path)]) == "spec.provisioning.files[1].path"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/kubernetes/bootstrap-kubelet.conf", "/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeconfig"],
+)
+def test_class_cannot_write_over_the_join_configuration(make_request: MakeRequest, path: str) -> None:
+    assert refused(make_request, files=[File(path=path)]) == "spec.provisioning.files[0].path"
+
+
+def test_path_given_twice_is_refused_and_names_both(make_request: MakeRequest) -> None:
+    with pytest.raises(InvalidJoin, match=r"files\[1\]\.path: /a is written by files\[0\] already"):
+        render_user_data(make_request(provisioning=Provisioning(files=[File(path="/a"), File(path="/a")])))
+
+
+@pytest.mark.parametrize("permissions", ["", "rw", "0o644", "0888", "64", "07777777", "0644\n", "-644", "420 "])
+def test_permissions_that_are_not_octal_are_refused(make_request: MakeRequest, permissions: str) -> None:
+    assert (
+        refused(make_request, files=[File(path="/a", permissions=permissions)])
+        == "spec.provisioning.files[0].permissions"
+    )
+
+
+@pytest.mark.parametrize("owner", ["", ":", "root:", "root:root:x", "a b", "root\n", "-root"])
+def test_owner_that_is_none_is_refused(make_request: MakeRequest, owner: str) -> None:
+    assert refused(make_request, files=[File(path="/a", owner=owner)]) == "spec.provisioning.files[0].owner"
+
+
+@pytest.mark.parametrize("name", ["", "Ops", "1st", "a b", "a:b", "x" * 33, "a\n", "default user"])
+def test_user_name_that_is_none_is_refused(make_request: MakeRequest, name: str) -> None:
+    assert refused(make_request, users=[User(name=name)]) == "spec.provisioning.users[0].name"
+
+
+@pytest.mark.parametrize("key", ["", "  ", "ssh-rsa A\nssh-rsa B", "ssh-rsa\0"])
+def test_ssh_key_of_more_or_less_than_a_line_is_refused(make_request: MakeRequest, key: str) -> None:
+    assert refused(make_request, users=[User(name="a", ssh_authorized_keys=["ssh-rsa A", key])]) == (
+        "spec.provisioning.users[0].sshAuthorizedKeys[1]"
+    )
+
+
+def test_command_with_nul_is_refused(make_request: MakeRequest) -> None:
+    assert refused(make_request, commands=["true", "a\0b"]) == "spec.provisioning.commands[1]"
+
+
+def test_half_a_surrogate_pair_is_refused_with_its_field(make_request: MakeRequest) -> None:
+    assert refused(make_request, files=[File(path="/a", content="\ud800")]) == "spec.provisioning.files[0].content"
+    assert refused(make_request, commands=["\udfff"]) == "spec.provisioning.commands[0]"
+
+
+def test_refusal_does_not_repeat_the_content_of_a_file(make_request: MakeRequest) -> None:
+    with pytest.raises(InvalidJoin) as caught:
+        render_user_data(make_request(provisioning=Provisioning(files=[File(path="x", content="password")])))
+    assert "password" not in str(caught.value)
