@@ -174,10 +174,7 @@ def test_cloud_inits_own_modules_write_the_files_and_the_script(tmp_path: Path) 
     read = json.loads(result.stdout)
     assert [base64.b64decode(file) for file in read["files"]] == files
     echoed = subprocess.run(["sh", "-c", read["script"]], capture_output=True, text=True, check=True).stdout
-    plain = subprocess.run(
-        ["sh", "-c", 'echo "$@"', "-", *HOSTILE[:6]], capture_output=True, text=True, check=True
-    ).stdout
-    assert echoed == plain
+    assert echoed == " ".join(HOSTILE[:6]) + "\n"
 
 
 @needs_cloud_init
