@@ -14,8 +14,8 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 from nodeset_provider.api.nodeclass import KubeletSettings
+from nodeset_provider.api.quantity import format_binary, format_decimal, parse_quantity
 from nodeset_provider.join.errors import InvalidJoin
-from nodeset_provider.join.quantity import format_binary, format_decimal, parse_quantity
 
 CPU: Final = "cpu"
 MEMORY: Final = "memory"

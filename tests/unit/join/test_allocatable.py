@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodeset_provider.api.nodeclass import KubeletSettings
+from nodeset_provider.api.quantity import parse_quantity
 from nodeset_provider.join import InvalidJoin, resolve_resources
 from nodeset_provider.join.allocatable import eviction_hard
-from nodeset_provider.join.quantity import parse_quantity
 
 BIG = {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "100Gi"}
 

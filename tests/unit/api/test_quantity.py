@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeset_provider.join.quantity import format_binary, format_decimal, parse_quantity
+from nodeset_provider.api.quantity import format_binary, format_decimal, parse_quantity
 
 
 @pytest.mark.parametrize(
