@@ -14,6 +14,7 @@ Holds only keys: the object is read from the cache when the key's turn has come.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 from collections import deque
@@ -112,7 +113,7 @@ class WorkQueue(Generic[K]):
             except asyncio.CancelledError:
                 if getter.done() and not getter.cancelled():
                     self._wake()  # the key that we were woken for is somebody else's now
-                else:
+                with contextlib.suppress(ValueError):
                     self._getters.remove(getter)
                 raise
         key = self._ready.popleft()
