@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from testbed.binaries import BINARIES, Assets, Binary, cache_root
 
@@ -142,8 +143,8 @@ def _show_progress(
 
     def text() -> str:
         elapsed = _clock(time.monotonic() - started)
-        usual = f"usually {_clock(binary.usual_seconds)}, plus the download of its modules the first time"
-        return f"{position} {binary.name} {binary.version}: {elapsed} ({usual})"
+        usual = f"usually {_clock(binary.usual_seconds)}, the first time it fetches modules too"
+        return f"{position} {binary.name} {binary.version}: {elapsed} … ({usual})"
 
     if console.is_terminal:
         with console.status(text()) as status:
@@ -174,11 +175,11 @@ def main() -> None:
         for binary in BINARIES:
             sys.stdout.write(f"{binary.name}\t{binary.version}\t{binary.located() or 'missing'}\n")
         return
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         build_missing(console)
     except BuildError as error:
-        console.print(f"[red]error:[/] {error}", soft_wrap=True)
+        console.print(f"[red]error:[/] {escape(str(error))}")
         sys.exit(1)
 
 

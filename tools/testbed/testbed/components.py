@@ -1,6 +1,6 @@
 """The command lines of a control plane's programs. Pure: paths and ports in, arguments out.
 
-Every port is shared by SO_REUSEPORT with the socket that reserves it (`testbed.processes.ReservedPort`), so that no
+Every port is shared by SO_REUSEPORT with the socket that reserves it (`testbed.ports.ReservedPort`), so that no
 other program can get it between the choice and the start.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from testbed.ports import HOST
+
 SERVER_NAMES = (HOST, "10.96.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 """Names and addresses in the API server's certificate."""
 

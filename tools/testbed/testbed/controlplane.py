@@ -28,7 +28,9 @@ import yaml
 from testbed import components, pki
 from testbed.binaries import Assets
 from testbed.metrics import Metrics
-from testbed.processes import Process, ReservedPort
+from testbed.ports import HOST, ReservedPort
+from testbed.processes import Process
+from testbed.service import http_ok
 
 _READY_SECONDS = 90
 """Ready takes 4 s on an idle machine; this is for one that is busy with something else."""
@@ -108,12 +110,12 @@ class ControlPlane:
     def _start(self) -> None:
         reserved = [self._cleanup.enter_context(contextlib.closing(ReservedPort())) for _ in range(5)]
         self._ports = ports = components.Ports(*(port.number for port in reserved))
-        self.server = f"https://{components.HOST}:{ports.api_server}"
+        self.server = f"https://{HOST}:{ports.api_server}"
         self._write_pki()
         self.kubeconfig = self.kubeconfig_for("admin", ["system:masters"])
         keys = self.folder / "pki"
         etcd = self._launch("etcd", components.etcd(self.folder / "etcd", ports))
-        etcd.wait_until(lambda: _listens(ports.etcd_client), timeout=_READY_SECONDS, what="it answered")
+        etcd.wait_until(lambda: http_ok(ports.etcd_client, "/health"), timeout=_READY_SECONDS, what="it answered")
         api_server = self._launch("kube-apiserver", components.kube_apiserver(keys, ports))
         api_server.wait_until(
             lambda: self._healthy(ports.api_server, "/readyz"), timeout=_READY_SECONDS, what="it was ready"
@@ -248,8 +250,10 @@ class ControlPlane:
 
     def apply(self, folder: Path) -> None:
         """``kubectl apply -k`` and wait until the API server serves every kind that it defines."""
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-k", folder)
-        self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "customresourcedefinitions", "--all")
+        applied = self.kubectl("apply", "--server-side", "--force-conflicts", "-k", folder, "--output=name").split()
+        definitions = [name for name in applied if name.startswith("customresourcedefinition.")]
+        if definitions:
+            self.kubectl("wait", "--for=condition=Established", "--timeout=30s", *definitions)
 
     def get(self, path: str) -> str:
         """GET of a path of the API server as the administrator.
@@ -273,24 +277,13 @@ class ControlPlane:
             return False
 
     def _request(self, port: int, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPSConnection(components.HOST, port, context=self._tls, timeout=30)
+        connection = http.client.HTTPSConnection(HOST, port, context=self._tls, timeout=30)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:
             connection.close()
-
-
-def _listens(port: int) -> bool:
-    connection = http.client.HTTPConnection(components.HOST, port, timeout=5)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == http.client.OK
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 def _base64(content: bytes) -> str:

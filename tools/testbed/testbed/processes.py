@@ -1,14 +1,12 @@
 """Starts a program, waits until it is ready, and stops it by its process id; all of the testbed's go through here.
 
-May touch: processes, sockets on the loopback interface, log files. Knows nothing of Kubernetes.
+May touch: processes, log files. Knows nothing of Kubernetes.
 
-Three promises:
+Two promises:
 
 * A process never outlives the one that started it, even if that one is killed: the kernel is asked to kill it then
   (``PR_SET_PDEATHSIG``; Linux only). The kernel means the *thread* that forked, so all forks happen in one thread that
   lives as long as the interpreter.
-* A port of `reserve_port` stays ours: the socket stays bound, so nobody else is given the port, and the program shares
-  it by ``SO_REUSEPORT``. Nothing is ever delivered to a bound socket that does not listen.
 * Waiting ends as soon as the process has died, with the end of its log in the error.
 """
 
@@ -17,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -168,23 +165,6 @@ def wait_until(condition: Callable[[], bool], *, timeout: float, what: str, inte
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {timeout:g} s")
         time.sleep(interval)
-
-
-class ReservedPort:
-    """A port of the loopback interface that stays ours until `close`, for programs that bind with SO_REUSEPORT."""
-
-    def __init__(self, host: str = "127.0.0.1") -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._socket.bind((host, 0))
-        self.number: int = self._socket.getsockname()[1]
-
-    def __str__(self) -> str:
-        return str(self.number)
-
-    def close(self) -> None:
-        """Let the port go."""
-        self._socket.close()
 
 
 def process_cpu_seconds(pid: int) -> float:
