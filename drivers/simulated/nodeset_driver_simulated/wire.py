@@ -134,3 +134,31 @@ class ErrorAnswer(WireStruct, frozen=True):
     """Body of every answer that is not 2xx."""
 
     error: ErrorBody
+
+
+class TokenEntry(WireStruct, frozen=True):
+    """What a client token was used for: never more than one machine."""
+
+    machine: str
+    cluster: str
+    made: int
+    alive: int
+    disks: int
+
+
+class MachineEntry(WireStruct, frozen=True):
+    """What was made under one Machine name, over all its tokens. ``most_alive``: at any one moment until now."""
+
+    made: int
+    alive: int
+    most_alive: int
+
+
+class Ledger(WireStruct, frozen=True):
+    """Everything that this cloud has ever made and what it bills now. Keys of ``machines`` are ``cluster/machine``."""
+
+    made: int
+    alive: int
+    disks: int
+    tokens: dict[str, TokenEntry]
+    machines: dict[str, MachineEntry]
