@@ -1,0 +1,180 @@
+"""client-go's rules for a work queue."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from nodeset_provider.kube.workqueue import ShutDown, WorkQueue
+
+
+@pytest.fixture
+def queue(clock):
+    return WorkQueue("test", base_delay=1.0, max_delay=30.0, clock=clock)
+
+
+async def test_a_key_that_waits_is_worked_on_once(queue):
+    for _ in range(3):
+        queue.add("a")
+    assert await queue.get() == "a"
+    assert len(queue) == 0
+
+
+async def test_keys_come_out_in_the_order_in_which_they_went_in(queue):
+    for key in "cab":
+        queue.add(key)
+    assert [await queue.get() for _ in range(3)] == ["c", "a", "b"]
+
+
+async def test_a_key_added_while_it_is_worked_on_waits_until_that_is_done(queue):
+    queue.add("a")
+    assert await queue.get() == "a"
+    queue.add("a")
+    queue.add("a")
+    assert len(queue) == 0
+    queue.done("a")
+    assert await queue.get() == "a"
+    queue.done("a")
+    assert len(queue) == 0
+
+
+async def test_a_key_that_was_not_added_again_does_not_come_back(queue):
+    queue.add("a")
+    queue.done(await queue.get())
+    queue.add("b")
+    assert await queue.get() == "b"
+
+
+async def test_a_busy_key_does_not_push_in_front_of_others(queue):
+    queue.add("busy")
+    assert await queue.get() == "busy"
+    queue.add("busy")
+    queue.add("other")
+    queue.done("busy")
+    assert [await queue.get(), await queue.get()] == ["other", "busy"]
+
+
+async def test_get_waits_for_a_key(queue):
+    getting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    assert not getting.done()
+    queue.add("a")
+    assert await getting == "a"
+
+
+async def test_each_waiting_worker_gets_a_key_of_its_own(queue):
+    workers = [asyncio.create_task(queue.get()) for _ in range(3)]
+    await asyncio.sleep(0)
+    for key in "abc":
+        queue.add(key)
+    assert sorted(await asyncio.gather(*workers)) == ["a", "b", "c"]
+
+
+async def test_a_cancelled_worker_takes_no_key_with_it(queue):
+    first, second = asyncio.create_task(queue.get()), asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("a")  # wakes the first
+    first.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+    assert await asyncio.wait_for(second, 5) == "a"
+
+
+async def test_cancelling_before_a_key_comes_leaves_the_next_worker_in_line(queue):
+    first, second = asyncio.create_task(queue.get()), asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    first.cancel()
+    queue.add("a")  # in the same turn of the loop: the first is cancelled and has not run yet
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+    assert await asyncio.wait_for(second, 5) == "a"
+
+
+async def test_a_delayed_key_comes_when_it_is_due_and_not_before(queue, clock):
+    queue.add_after("a", 10)
+    await clock.advance(9.9)
+    assert len(queue) == 0
+    await clock.advance(0.2)
+    assert await queue.get() == "a"
+
+
+async def test_a_delay_is_only_ever_brought_forward(queue, clock):
+    queue.add_after("a", 10)
+    queue.add_after("a", 60)
+    queue.add_after("a", 5)
+    await clock.advance(5)
+    queue.done(await queue.get())
+    await clock.advance(100)
+    assert len(queue) == 0, "the later times of the same key are void"
+
+
+async def test_an_earlier_key_is_not_held_up_by_a_later_one(queue, clock):
+    queue.add_after("late", 100)
+    queue.add_after("soon", 1)
+    await clock.advance(1)
+    assert await queue.get() == "soon"
+    await clock.advance(99)
+    assert await queue.get() == "late"
+
+
+async def test_no_delay_is_at_once(queue):
+    queue.add_after("a", 0)
+    queue.add_after("b", -3)
+    assert [await queue.get(), await queue.get()] == ["a", "b"]
+
+
+async def test_ten_thousand_delayed_keys_hold_one_timer(queue, clock):
+    for number in range(10_000):
+        queue.add_after(str(number), 1 + number / 1000)
+    assert clock.timers == 1
+    await clock.advance(20)
+    assert len(queue) == 10_000
+
+
+async def test_each_failure_doubles_the_delay_up_to_the_limit(queue, clock):
+    waited = []
+    for _ in range(7):
+        before = clock.monotonic()
+        queue.add_rate_limited("a")
+        while not len(queue):
+            await clock.advance(0.5)
+        waited.append(clock.monotonic() - before)
+        queue.done(await queue.get())
+    assert waited == [1, 2, 4, 8, 16, 30, 30]
+    assert queue.retries("a") == 7
+
+
+async def test_a_key_that_was_forgotten_begins_anew(queue, clock):
+    for _ in range(5):
+        queue.add_rate_limited("a")
+    queue.forget("a")
+    assert queue.retries("a") == 0
+    queue.add_rate_limited("b")
+    queue.add_rate_limited("a")
+    await clock.advance(1)
+    assert {await queue.get(), await queue.get()} == {"a", "b"}
+
+
+async def test_a_key_fails_alone(queue):
+    for _ in range(5):
+        queue.add_rate_limited("a")
+    assert queue.retries("b") == 0
+
+
+async def test_after_shutdown_what_is_queued_is_handed_out_and_then_no_more(queue, clock):
+    queue.add("a")
+    queue.add_after("b", 1)
+    queue.shut_down()
+    queue.add("c")
+    await clock.advance(10)
+    assert await queue.get() == "a"
+    with pytest.raises(ShutDown):
+        await queue.get()
+
+
+async def test_shutdown_wakes_every_waiting_worker(queue):
+    workers = [asyncio.create_task(queue.get()) for _ in range(3)]
+    await asyncio.sleep(0)
+    queue.shut_down()
+    results = await asyncio.gather(*workers, return_exceptions=True)
+    assert [type(result) for result in results] == [ShutDown] * 3
