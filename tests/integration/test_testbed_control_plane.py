@@ -75,8 +75,8 @@ def test_metrics_count_requests(control_plane: ControlPlane, namespace: str) -> 
     assert control_plane.metrics().total("apiserver_request_total", **labels) >= before + 2
 
 
-def test_two_side_by_side_do_not_see_each_other(control_plane: ControlPlane, assets: Assets) -> None:
-    with ControlPlane(assets=assets) as other:
+async def test_two_side_by_side_do_not_see_each_other(control_plane: ControlPlane, assets: Assets) -> None:
+    async with ControlPlane(assets=assets) as other:
         other.kubectl("create", "namespace", "only-here")
         assert other.server != control_plane.server
         with pytest.raises(KubectlError, match="NotFound"):

@@ -69,9 +69,8 @@ def _go_environment(wanted: list[Binary]) -> dict[str, str]:
     answer = subprocess.run(  # noqa: S603
         [go, "env", "GOVERSION"], env=environment, capture_output=True, text=True, check=False, cwd=wanted[0].source
     )
-    # Older than go.mod asks for, Go refuses to say its version here, but names both.
-    installed = _go_version(answer.stdout or answer.stderr, r"\bgo ?(?:version )?(?:go)?(\d+\.\d+(?:\.\d+)?)")
-    if answer.returncode != 0 or installed < needed:
+    # A Go that is older than go.mod asks for says so instead; one from before 1.21 does not know that line's meaning.
+    if answer.returncode != 0 or _go_version(answer.stdout, r"^go(\d+(?:\.\d+)*)") < needed:
         raise BuildError(
             f"Go {needed_text} or newer is needed to build {', '.join(b.name for b in wanted)}; "
             f"`{go}` says: {(answer.stdout + answer.stderr).strip()}. "
