@@ -228,7 +228,7 @@ FIELDS: Constraints = {
         "owner": cel.text(
             65,
             cel.matches(
-                "^([a-z_][-a-z0-9_]*|[0-9]+)(:([a-z_][-a-z0-9_]*|[0-9]+))?$",
+                "^[A-Za-z0-9_][-A-Za-z0-9_.]*(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?$",
                 "owner must be user or user:group, such as root:root",
             ),
         ),

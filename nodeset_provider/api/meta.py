@@ -85,8 +85,8 @@ class SecretReference(APIStruct, frozen=True):
     name: str
     """Name of the Secret."""
     namespace: str
-    """Namespace of the Secret. The provider must be allowed to get this one Secret there (a Role with resourceNames);
-    deploy/examples shows how."""
+    """Namespace of the Secret: the provider's own. It must be allowed to get this one Secret there, by a Role with
+    resourceNames; deploy/examples shows how."""
 
 
 def find_condition(conditions: list[Condition], kind: str) -> Condition | None:
