@@ -77,15 +77,7 @@ class ClusterAutoscaler(Service):
         self._flags = flags
         self._http = ClaimedPort()
         self._cloud_config = control_plane.folder / "cloud-config.yaml"
-        content = {"address": provider.address}
-        certificates = provider.client_certificate
-        if certificates.is_dir():
-            content |= {
-                "cacert": str(certificates / "ca.crt"),
-                "cert": str(certificates / "client.crt"),
-                "key": str(certificates / "client.key"),
-            }
-        self._cloud_config.write_text(yaml.safe_dump(content))
+        self._cloud_config.write_text(yaml.safe_dump(provider.client_options))
 
     def _argv(self) -> Sequence[str | Path]:
         return [
@@ -108,7 +100,7 @@ class StandInAutoscaler(Service):
     def __init__(self, control_plane: ControlPlane, provider: Provider, *, flags: Sequence[str] = ()) -> None:
         super().__init__("stand-in-autoscaler", folder=control_plane.folder, logs=control_plane.logs)
         self._arguments = [
-            f"--address={provider.address}",
+            *(f"--{name}={value}" for name, value in provider.client_options.items()),
             f"--kubeconfig={control_plane.kubeconfig_for('stand-in-autoscaler', ['system:masters'])}",
             *flags,
         ]

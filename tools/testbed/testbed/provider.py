@@ -20,6 +20,9 @@ NAMESPACE = "nodeset-provider"
 SERVICE_ACCOUNT = "nodeset-provider"
 """As deploy/base/access makes them."""
 
+_SHORT_LEASE = {"leaseDurationSeconds": 6, "renewDeadlineSeconds": 4, "retryPeriodSeconds": 1}
+"""Another replica leads within seconds, and a busy machine does not lose the Lease."""
+
 
 class Provider(Service):
     """``with Provider(control_plane) as provider:``; `start` after `stop` or `kill` uses the same addresses.
@@ -34,7 +37,7 @@ class Provider(Service):
         name: of the process and its log; give the second of two replicas another one.
         kubeconfig: whom it acts as; by default the ServiceAccount of deploy/base/access.
         tls: serve with certificates of the cluster's CA, and ask clients for one.
-        configuration: merged over what is needed here, key by key at the top.
+        configuration: merged over what is needed here, section by section.
     """
 
     def __init__(
@@ -51,17 +54,27 @@ class Provider(Service):
         self._grpc, self._http = ClaimedPort(), ClaimedPort()
         self.address = f"{HOST}:{self._grpc.number}"
         self.metrics_url = f"http://{HOST}:{self._http.number}/metrics"
+        self._tls = tls
         self.client_certificate = control_plane.folder / f"{name}-tls"
         content: dict[str, Any] = {
             "kubeconfig": str(self._kubeconfig),
             "namespace": NAMESPACE,
-            "listen": self.address,
-            "metricsListen": f"{HOST}:{self._http.number}",
-            **(self._tls_files(control_plane) if tls else {}),
-            **(configuration or {}),
+            "grpc": {"listen": self.address, **(self._tls_files(control_plane) if tls else {})},
+            "http": {"listen": f"{HOST}:{self._http.number}"},
+            # With the same identity the next life need not wait until the Lease of the one before has run out.
+            "leaderElection": {"identity": name, **_SHORT_LEASE},
         }
+        for key, value in (configuration or {}).items():
+            content[key] = {**content.get(key, {}), **value} if isinstance(value, Mapping) else value
         self._configuration = control_plane.folder / f"{name}.yaml"
         self._configuration.write_text(yaml.safe_dump(content))
+
+    @property
+    def client_options(self) -> dict[str, str]:
+        """How a client reaches the front door, in the words of the autoscaler's cloud-config."""
+        folder = self.client_certificate
+        files = {"cacert": folder / "ca.crt", "cert": folder / "client.crt", "key": folder / "client.key"}
+        return {"address": self.address, **({name: str(path) for name, path in files.items()} if self._tls else {})}
 
     def _tls_files(self, control_plane: ControlPlane) -> dict[str, Any]:
         folder = self.client_certificate
@@ -69,7 +82,7 @@ class Provider(Service):
         (folder / "ca.crt").write_bytes(control_plane.ca)
         certificate, key = control_plane.issue("nodeset-provider", hosts=[HOST]).write(folder, "server")
         control_plane.issue("cluster-autoscaler").write(folder, "client")
-        return {"tls": {"certFile": str(certificate), "keyFile": str(key), "clientCAFile": str(folder / "ca.crt")}}
+        return {"certFile": str(certificate), "keyFile": str(key), "clientCAFile": str(folder / "ca.crt")}
 
     def _argv(self) -> Sequence[str | Path]:
         return [Path(sys.executable).with_name("nodeset-provider"), "serve", f"--config={self._configuration}"]

@@ -84,11 +84,11 @@ class Service(ABC):
         return True
 
 
-def http_ok(port: int, path: str) -> bool:
+def http_ok(port: int, path: str, headers: Mapping[str, str] | None = None) -> bool:
     """Whether a plain HTTP server on the loopback interface answers 200; False while nobody listens."""
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=dict(headers or {}))
         return connection.getresponse().status == http.client.OK
     except (OSError, http.client.HTTPException):
         return False

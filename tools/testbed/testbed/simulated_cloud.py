@@ -27,7 +27,7 @@ class SimulatedCloud(Service):
     Args:
         folder: state and settings are kept here.
         logs: of the log file.
-        settings: instance types, quota, latency, … as `nodeset_driver_simulated.cloud.settings.Settings` reads them.
+        settings: types, quota, latency and more, as `nodeset_driver_simulated.cloud.settings.Settings` reads them.
     """
 
     def __init__(self, folder: Path, logs: Path, *, settings: Mapping[str, Any] | None = None) -> None:
@@ -44,9 +44,12 @@ class SimulatedCloud(Service):
             "serve",
             f"--state={self._folder / 'simulated-cloud-state'}",
             f"--port={self._port.number}",
-            f"--api-token={self.token}",
-            f"--settings={self._settings}",
+            f"--config={self._settings}",
         ]
 
+    def _environment(self) -> Mapping[str, str]:
+        # Not on the command line, which everybody can read.
+        return {"SIMULATED_CLOUD_TOKEN": self.token}
+
     def _ready(self) -> bool:
-        return http_ok(self._port.number, "/healthz")
+        return http_ok(self._port.number, "/v1/types", {"Authorization": f"Bearer {self.token}"})
