@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 from testbed.binaries import Assets, MissingBinariesError
+from testbed.cluster import Cluster
 from testbed.controlplane import ControlPlane
 
 _numbers = itertools.count(1)
@@ -38,6 +39,15 @@ def control_plane(assets: Assets) -> Iterator[ControlPlane]:
         _started.append(control_plane)
         yield control_plane
         _started.remove(control_plane)
+
+
+@pytest.fixture(scope="module")
+def cluster(assets: Assets) -> Iterator[Cluster]:
+    """Control plane, cloud, kubelets and provider for the tests of one file: NodeSets of other files are not in it."""
+    with Cluster(assets=assets) as cluster:
+        _started.append(cluster.control_plane)
+        yield cluster
+        _started.remove(cluster.control_plane)
 
 
 @pytest.fixture

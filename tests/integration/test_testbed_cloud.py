@@ -10,7 +10,7 @@ import pytest
 from testbed.simulated_cloud import SimulatedCloud
 
 
-def _call(cloud: SimulatedCloud, method: str, path: str, body: dict[str, Any] | None = None, token: str = "") -> Any:
+def _call(cloud: SimulatedCloud, method: str, path: str, body: dict[str, Any] | None = None, token: str = "") -> Any:  # noqa: ANN401
     request = urllib.request.Request(
         cloud.endpoint + path,
         method=method,

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from testbed.autoscaler import ClusterAutoscaler, StandInAutoscaler, real_autoscaler
-from testbed.binaries import TOOLS
+from testbed.binaries import TOOLS, Assets
 from testbed.controlplane import ControlPlane
 from testbed.kwok import Kwok
 from testbed.provider import NAMESPACE, SERVICE_ACCOUNT, Provider
@@ -36,6 +36,7 @@ class Cluster:
 
     Args:
         control_plane: one that runs already, with our kinds applied or not; it is not stopped. By default a new one.
+        assets: see `ControlPlane`.
         cloud_settings: see `SimulatedCloud`.
         provider_configuration: see `Provider`.
         tls: the front door is served with mutual TLS.
@@ -47,6 +48,7 @@ class Cluster:
         self,
         *,
         control_plane: ControlPlane | None = None,
+        assets: Assets | None = None,
         cloud_settings: Mapping[str, Any] | None = None,
         provider_configuration: Mapping[str, Any] | None = None,
         tls: bool = False,
@@ -54,6 +56,7 @@ class Cluster:
         start_provider: bool = True,
     ) -> None:
         self._borrowed = control_plane
+        self._assets = assets
         self._cloud_settings = cloud_settings
         self._provider_configuration = provider_configuration
         self._tls = tls
@@ -63,7 +66,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self.control_plane = self._borrowed or stack.enter_context(ControlPlane())
+            self.control_plane = self._borrowed or stack.enter_context(ControlPlane(assets=self._assets))
             install(self.control_plane)
             folder = Path(tempfile.mkdtemp(prefix="cloud-", dir=self.control_plane.folder))
             self.kwok = stack.enter_context(Kwok(self.control_plane, lease_seconds=self._lease_seconds))

@@ -44,7 +44,7 @@ class SimulatedCloud(Service):
             "serve",
             f"--state={self._folder / 'simulated-cloud-state'}",
             f"--port={self._port.number}",
-            f"--config={self._settings}",
+            f"--settings={self._settings}",
         ]
 
     def _environment(self) -> Mapping[str, str]:
