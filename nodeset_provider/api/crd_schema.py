@@ -116,7 +116,7 @@ def field_texts(struct: type) -> dict[str, str]:
     """Field → the docstring below it, for the struct and what it inherits; paragraphs are kept, line breaks are not."""
     texts: dict[str, str] = {}
     for base in reversed(struct.__mro__):
-        if base.__module__.startswith(__package__ or ""):
+        if issubclass(base, msgspec.Struct) and base is not msgspec.Struct:
             texts |= _class_texts(base.__module__).get(base.__name__, {})
     return texts
 
