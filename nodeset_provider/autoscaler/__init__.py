@@ -1,4 +1,9 @@
 """The gRPC front door: the Cluster Autoscaler's questions answered from NodeSets and Machines.
 
-Knows the API server and never a driver.
+Knows the API server and never a driver. A group is a NodeSet with ``spec.autoscaling``, an instance is a Machine.
 """
+
+from nodeset_provider.autoscaler.frontdoor import SERVER_OPTIONS, SERVICE_NAME, FrontDoor
+from nodeset_provider.autoscaler.indexes import MACHINE_INDEXERS
+
+__all__ = ["MACHINE_INDEXERS", "SERVER_OPTIONS", "SERVICE_NAME", "FrontDoor"]
