@@ -1,1 +1,5 @@
-"""One Machine's life, a phase a file: launch, register, initialize, terminate."""
+"""One Machine from its creation to its end, in phases.
+
+``launch`` → ``register`` → ``watch`` (until the Node is there) → ``initialize``; ``terminate`` once it is to go.
+Each phase is a pure ``decide(observed) -> action``; ``effects`` does what they say, ``controller`` runs them in order.
+"""

@@ -1,0 +1,54 @@
+"""Conditions as values: setting one gives a new list. Touches nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from nodeset_provider.api.meta import Condition, ConditionStatus, find_condition
+from nodeset_provider.controllers.times import to_rfc3339
+
+MESSAGE_LIMIT = 1024
+"""Characters. meta/v1 allows 32768; a person reads one line, and every Machine of a failed set carries its own copy."""
+
+
+def with_condition(
+    conditions: list[Condition],
+    kind: str,
+    status: ConditionStatus,
+    *,
+    reason: str,
+    message: str,
+    now: float,
+    generation: int = 0,
+) -> list[Condition]:
+    """The conditions with that one set; the others keep their order.
+
+    ``lastTransitionTime`` moves only when the status changes (meta/v1 Condition), so an unchanged condition compares
+    equal and costs no write.
+    """
+    before = find_condition(conditions, kind)
+    since = before.last_transition_time if before is not None and before.status == status else None
+    after = Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=one_line(message),
+        last_transition_time=since or to_rfc3339(now),
+        observed_generation=generation,
+    )
+    if before is None:
+        return [*conditions, after]
+    return [after if condition.type == kind else condition for condition in conditions]
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line, cut to what a person reads."""
+    joined = " ".join(text.split())
+    return joined if len(joined) <= MESSAGE_LIMIT else joined[: MESSAGE_LIMIT - 1] + "…"
+
+
+def to_wire(conditions: list[Condition]) -> list[dict[str, Any]]:
+    """The list as it goes into a merge patch, which replaces lists whole. Required fields are there even when empty."""
+    return [{"reason": "", "message": "", **msgspec.to_builtins(condition)} for condition in conditions]

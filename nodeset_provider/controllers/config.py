@@ -1,0 +1,24 @@
+"""What the controllers have to be told; read from the server's configuration. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nodeset_provider.api.names import LABEL_GPU
+from nodeset_provider.controllers.account import CallLimits
+from nodeset_provider.join.request import ClusterAccess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerConfig:
+    """``namespace`` is the provider's own: credentials and the bootstrap key are read there and nowhere else."""
+
+    namespace: str
+    access: ClusterAccess
+    gpu_label: str = LABEL_GPU
+    limits: CallLimits = field(default_factory=CallLimits)
+    machine_workers: int = 128
+    """Machines that are worked on at one time, per driver; a driver that hangs holds up only its own."""
+    nodeset_workers: int = 16
+    node_class_workers: int = 4
+    csr_workers: int = 16

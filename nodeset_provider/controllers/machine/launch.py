@@ -1,0 +1,121 @@
+"""Launch: from a Machine with its finalizer to a machine in the cloud, exactly one (design §5 rules 1 to 4). Pure.
+
+The order of things: look up after any doubt, believe absence only after the driver's consistency delay, create with the
+attempt's own token, write down what came of it. What is not known to be settled is a doubt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import msgspec
+
+from nodeset_provider.api.names import CONDITION_LAUNCHED, FINALIZER_MACHINE
+from nodeset_provider.controllers.conditions import to_wire, with_condition
+from nodeset_provider.controllers.drivers import AccountUnusable
+from nodeset_provider.controllers.machine.actions import Action, AddFinalizer, Launch, LookUp, Wait, WriteStatus
+from nodeset_provider.controllers.machine.failure import failed, is_shown, pause, try_again
+from nodeset_provider.controllers.machine.memory import Memory, Trouble
+from nodeset_provider.controllers.machine.observed import REASON_INSTANCE_FAILED, REASON_INSTANCE_GONE, Observed
+from nodeset_provider.driverkit.contract import Instance, InstanceState
+from nodeset_provider.driverkit.errors import DriverError, NotFound
+
+
+def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
+    """What to do next; None once the machine is launched."""
+    if FINALIZER_MACHINE not in o.machine.metadata.finalizers:
+        return AddFinalizer()
+    if o.is_launched:
+        return None
+    if o.has_failed:
+        return try_again(o)
+    memory = o.memory
+    if memory.failure is not None:
+        return failed(o, CONDITION_LAUNCHED, memory.failure.code, memory.failure.message, final=True)
+    if memory.instance is not None:
+        return _record(o, memory.instance)
+    if (waiting := pause(o, CONDITION_LAUNCHED)) is not None:
+        return waiting
+    if memory.last_create is not None:
+        return LookUp()
+    if o.node is not None and not o.owns_node:
+        return _name_taken(o)
+    return Launch()
+
+
+def _record(o: Observed, instance: Instance) -> WriteStatus:
+    known: dict[str, Any] = {
+        "clientToken": o.key.token,
+        "providerID": instance.provider_id,
+        "addresses": [msgspec.to_builtins(address) for address in instance.addresses],
+    }
+    if instance.state is InstanceState.FAILED:
+        why = instance.message or "the cloud says that it will never run"
+        return failed(o, CONDITION_LAUNCHED, REASON_INSTANCE_FAILED, why, final=True, more=known)
+    if instance.state is InstanceState.DELETING:
+        why = "somebody else deleted it in the cloud"
+        return failed(o, CONDITION_LAUNCHED, REASON_INSTANCE_GONE, why, final=True, more=known)
+    conditions = with_condition(
+        o.machine.status.conditions,
+        CONDITION_LAUNCHED,
+        "True",
+        reason="Launched",
+        message=f"the cloud made {instance.provider_id}",
+        now=o.now,
+    )
+    known |= {"conditions": to_wire(conditions)}
+    if o.machine.status.last_failure is not None:
+        known["lastFailure"] = None
+    return WriteStatus(known, ensure_token=o.memory.found_again)
+
+
+def _name_taken(o: Observed) -> Action:
+    name = o.machine.spec.node_name
+    trouble = Trouble(
+        "NodeNameTaken",
+        f"spec.nodeName: a Node {name} exists already and is not this machine's; delete that Node or this Machine",
+        o.moment,
+    )
+    if is_shown(o, CONDITION_LAUNCHED, trouble):
+        return Wait()
+    return failed(o, CONDITION_LAUNCHED, trouble.code, trouble.message)
+
+
+def before_create(memory: Memory, moment: float) -> Memory:
+    """From now on a machine may exist, whatever happens to the answer."""
+    return replace(memory, last_create=moment)
+
+
+def after_create(
+    memory: Memory, outcome: Instance | DriverError | AccountUnusable, moment: float, random: Random
+) -> Memory:
+    """What is known once ``create`` answered, failed, or timed out at ``moment``."""
+    match outcome:
+        case Instance():
+            return replace(memory.recovered(), instance=outcome, last_create=None, found_again=False)
+        case AccountUnusable():
+            return memory.struggling(outcome, moment, random)
+        case DriverError() if outcome.attempt_failed:
+            return replace(memory.recovered(), failure=outcome, last_create=None)
+        case _:
+            # It may take effect as late as the moment we stopped listening.
+            return replace(memory, last_create=moment).struggling(outcome, moment, random)
+
+
+def after_lookup(
+    memory: Memory, outcome: Instance | DriverError | AccountUnusable, moment: float, delay: float, random: Random
+) -> Memory:
+    """What is known once ``get`` by token answered; ``delay`` is the driver's consistency delay in seconds."""
+    match outcome:
+        case Instance():
+            return replace(memory.recovered(), instance=outcome, last_create=None, found_again=True)
+        case NotFound():
+            believable = (memory.last_create or 0.0) + delay
+            if moment < believable:
+                return replace(memory, not_before=believable)
+            # The trouble stays until a create works: looking up is no progress, and must not reset the back-off.
+            return replace(memory, last_create=None)
+        case _:
+            return memory.struggling(outcome, moment, random)

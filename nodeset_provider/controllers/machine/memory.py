@@ -1,0 +1,95 @@
+"""What this process knows about one Machine beyond the API server: answers not yet written, doubts, pacing. Values.
+
+It saves look-ups and keeps retries apart; it is lost in every crash, so correctness may rest on it in one direction
+only: what it does not know counts as a doubt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from nodeset_provider.controllers.drivers import AccountUnusable
+from nodeset_provider.driverkit.contract import Instance
+from nodeset_provider.driverkit.errors import DriverError, Throttled, Transient
+
+RETRY_BASE_SECONDS = 1.0
+RETRY_CAP_SECONDS = 60.0
+SHOW_AFTER_SECONDS = 10.0
+"""A hiccup shorter than this is nobody's business: showing it would make the autoscaler give the machine up."""
+HICCUPS = frozenset({"Transient", "Throttled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What keeps us from going on, without closing the attempt."""
+
+    code: str
+    message: str
+    since: float
+    """Moment (monotonic) at which it began."""
+
+    def is_due(self, moment: float) -> bool:
+        """Whether people should see it by now."""
+        return moment >= self.due_at
+
+    @property
+    def due_at(self) -> float:
+        """Moment from which people should see it."""
+        return self.since + (SHOW_AFTER_SECONDS if self.code in HICCUPS else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of one attempt of one Machine. All times are moments of the monotonic clock."""
+
+    attempt: int
+    last_create: float | None = None
+    """When a create last may have reached the cloud without our knowing what came of it. None: nothing of this attempt
+    is unaccounted for."""
+    instance: Instance | None = None
+    """The cloud's answer, not yet written down."""
+    found_again: bool = False
+    """``instance`` was found by looking it up: an earlier process made it."""
+    failure: DriverError | None = None
+    """The driver vouched that this attempt made nothing; not yet written down."""
+    trouble: Trouble | None = None
+    failures: int = 0
+    not_before: float = 0.0
+    """No driver is asked before this moment."""
+    checked_at: float | None = None
+    """When a launched machine that has not joined was last looked at."""
+    vanished: str = ""
+    """Reason why a launched machine will never join (code), found by looking; not yet written down."""
+    vanished_message: str = ""
+    clean: bool = False
+    """What a failed attempt left behind is gone."""
+    gone: bool = False
+    """The cloud said that the machine is gone (the Machine is being deleted)."""
+    polls: int = 0
+    node_sought: bool = False
+    node_deleted: str = ""
+    """UID of the Node that was deleted; the cache may still show it."""
+    token_dropped: bool = False
+    terminating: bool = False
+    """The Machine's deletion was seen: what kept the launch waiting no longer counts."""
+
+    def struggling(self, error: DriverError | AccountUnusable, moment: float, random: Random) -> Memory:
+        """After a call that got nowhere: later again, doubling from 1 s to 60 s, and never before the cloud allows."""
+        delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(self.failures, 16)) * random.uniform(0.75, 1.25)
+        if isinstance(error, Throttled):
+            delay = max(delay, error.retry_after)
+        known = self.trouble
+        since = known.since if known is not None and known.code == error.code else moment
+        if known is not None and known.code in HICCUPS and isinstance(error, (Throttled, Transient)):
+            since = known.since
+        return replace(
+            self,
+            trouble=Trouble(error.code, error.message, since),
+            failures=self.failures + 1,
+            not_before=moment + delay,
+        )
+
+    def recovered(self) -> Memory:
+        """After a call that got an answer."""
+        return replace(self, trouble=None, failures=0, not_before=0.0)

@@ -1,0 +1,126 @@
+"""What a phase decides on: one consistent look at a Machine and all that belongs to it. Values, and questions to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nodeset_provider.api.machine import Machine, client_token
+from nodeset_provider.api.meta import Condition, find_condition
+from nodeset_provider.api.names import CONDITION_LAUNCHED, CONDITION_REGISTERED, TAINT_UNREGISTERED
+from nodeset_provider.api.node import Node
+from nodeset_provider.controllers.machine.memory import Memory
+from nodeset_provider.controllers.times import from_rfc3339
+from nodeset_provider.driverkit.contract import InstanceKey
+from nodeset_provider.driverkit.errors import InsufficientCapacity, InvalidSpec, QuotaExceeded, Unauthorized
+
+REASON_INSTANCE_FAILED = "InstanceFailed"
+REASON_INSTANCE_GONE = "InstanceGone"
+REASON_REGISTRATION_TIMEOUT = "RegistrationTimeout"
+REASON_TOKEN_TAKEN = "BootstrapTokenTaken"  # noqa: S105
+REASON_INVALID_JOIN = "InvalidJoin"
+
+NOTHING_MADE = frozenset(
+    {
+        *(error.__name__ for error in (InsufficientCapacity, InvalidSpec, QuotaExceeded, Unauthorized)),
+        REASON_TOKEN_TAKEN,
+        REASON_INVALID_JOIN,
+    }
+)
+"""Reasons of Launched=False with which it is vouched for that the attempt left nothing in the cloud."""
+FINAL = NOTHING_MADE | {REASON_INSTANCE_FAILED, REASON_INSTANCE_GONE}
+"""Reasons of Launched=False that close the attempt. All others are troubles that may pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """``now`` is wall-clock time, ``moment`` the monotonic one."""
+
+    machine: Machine
+    node: Node | None
+    """The Node named ``spec.nodeName``."""
+    memory: Memory
+    cluster: str
+    now: float
+    moment: float
+    retries: bool = False
+    """Whether we are the ones who try again: a NodeSet with ``autoscaling`` leaves that to the autoscaler."""
+    namesake: Node | None = None
+    """A Node with another name that carries this machine's provider id (a kubelet that ignored its host name)."""
+
+    @property
+    def launched(self) -> Condition | None:
+        """The condition Launched."""
+        return find_condition(self.machine.status.conditions, CONDITION_LAUNCHED)
+
+    @property
+    def registered(self) -> Condition | None:
+        """The condition Registered."""
+        return find_condition(self.machine.status.conditions, CONDITION_REGISTERED)
+
+    @property
+    def is_launched(self) -> bool:
+        """Whether the cloud has made the machine and we wrote it down."""
+        return self.launched is not None and self.launched.status == "True"
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether this attempt is over without a machine."""
+        return self.launched is not None and self.launched.status == "False" and self.launched.reason in FINAL
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the Node was synced."""
+        return self.registered is not None and self.registered.status == "True"
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the machine was given up because it did not join in time."""
+        return self.registered is not None and self.registered.reason == REASON_REGISTRATION_TIMEOUT
+
+    @property
+    def launched_at(self) -> float:
+        """Wall-clock seconds at which the machine was made."""
+        return from_rfc3339(self.launched.last_transition_time if self.launched else None, default=self.now)
+
+    @property
+    def failed_at(self) -> float:
+        """Wall-clock seconds of the last failure."""
+        failure = self.machine.status.last_failure
+        return from_rfc3339(failure.time if failure else None, default=self.now)
+
+    @property
+    def provider_id(self) -> str:
+        """As written down, or as the cloud just said."""
+        if self.machine.status.provider_id:
+            return self.machine.status.provider_id
+        return self.memory.instance.provider_id if self.memory.instance is not None else ""
+
+    @property
+    def key(self) -> InstanceKey:
+        """How the cloud knows the machine."""
+        token = client_token(self.machine.metadata.uid, self.machine.status.attempt)
+        return InstanceKey(cluster=self.cluster, token=token, provider_id=self.provider_id)
+
+    @property
+    def owns_node(self) -> bool:
+        """Whether the Node of our name is this machine's.
+
+        By provider id; one that has none yet is ours if it still carries the taint that only our join configuration
+        gives.
+        """
+        if self.node is None or self.node.metadata.uid == self.memory.node_deleted:
+            return False
+        reference = self.machine.status.node_ref
+        if reference is not None and reference.uid == self.node.metadata.uid:
+            return True
+        if self.node.spec.provider_id:
+            return self.node.spec.provider_id == self.provider_id
+        return any(taint.key == TAINT_UNREGISTERED for taint in self.node.spec.taints)
+
+
+def is_unsettled(machine: Machine) -> bool:
+    """Whether the API server leaves it open if a create of the current attempt ever reached the cloud."""
+    launched = find_condition(machine.status.conditions, CONDITION_LAUNCHED)
+    if launched is None or launched.status == "Unknown":
+        return True
+    return launched.status == "False" and launched.reason not in FINAL

@@ -1,0 +1,147 @@
+"""Register: the Node that joined gets everything that a kubelet may not give it, then loses our taint. Pure.
+
+The taint goes in the same write that brings labels and taints, so no pod ever sees half a Node.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from nodeset_provider.api.meta import Taint
+from nodeset_provider.api.names import (
+    CONDITION_INITIALIZED,
+    CONDITION_REGISTERED,
+    LABEL_ARCH,
+    LABEL_ARCH_BETA,
+    LABEL_HOSTNAME,
+    LABEL_OS,
+    LABEL_OS_BETA,
+    TAINT_UNREGISTERED,
+)
+from nodeset_provider.api.node import Node
+from nodeset_provider.controllers.conditions import to_wire, with_condition
+from nodeset_provider.controllers.machine import initialize
+from nodeset_provider.controllers.machine.actions import Action, SyncNode, WriteStatus
+from nodeset_provider.controllers.machine.failure import failed
+from nodeset_provider.controllers.machine.observed import Observed
+
+REASON_NODE_GONE = "NodeGone"
+REASON_PROVIDER_ID = "ProviderIDMismatch"
+REASON_NODE_NAME = "NodeNameMismatch"
+
+_KUBELET_OWNS = frozenset({LABEL_ARCH, LABEL_ARCH_BETA, LABEL_OS, LABEL_OS_BETA, LABEL_HOSTNAME})
+"""The kubelet writes these by itself and again at each start; it knows better than a price list."""
+
+
+def decide(o: Observed) -> Action | None:
+    """What to do next; None where there is nothing to do (registered, or no Node yet)."""
+    if o.timed_out and o.retries:
+        return None
+    node = o.node
+    if node is None:
+        return _without_node(o)
+    reference = o.machine.status.node_ref
+    if o.is_registered and reference is not None and reference.uid == node.metadata.uid:
+        return None
+    if node.spec.provider_id and node.spec.provider_id != o.provider_id:
+        why = (
+            f"Node {node.metadata.name} has the provider id {node.spec.provider_id}, the machine {o.provider_id}; "
+            "it is left alone, delete it if its machine is gone"
+        )
+        return _unusable(o, REASON_PROVIDER_ID, why)
+    patch = node_patch(o, node)
+    if patch:
+        return SyncNode(patch)
+    return _registered(o, node)
+
+
+def _without_node(o: Observed) -> Action | None:
+    if o.namesake is not None and not o.is_registered:
+        why = (
+            f"the kubelet registered as {o.namesake.metadata.name}, not as {o.machine.spec.node_name}; something on "
+            "the image overrules --hostname-override"
+        )
+        return _unusable(o, REASON_NODE_NAME, why)
+    if not o.is_registered:
+        return None
+    why = f"Node {o.machine.spec.node_name} is gone; the machine stays and is taken up again when its kubelet registers"
+    action = failed(o, CONDITION_REGISTERED, REASON_NODE_GONE, why)
+    conditions = with_condition(
+        o.machine.status.conditions, CONDITION_REGISTERED, "False", reason=REASON_NODE_GONE, message=why, now=o.now
+    )
+    conditions = with_condition(
+        conditions, CONDITION_INITIALIZED, "False", reason=REASON_NODE_GONE, message=why, now=o.now
+    )
+    return WriteStatus(action.status | {"conditions": to_wire(conditions)}, announcement=action.announcement)
+
+
+def _unusable(o: Observed, reason: str, why: str) -> Action | None:
+    if o.timed_out or (o.registered is not None and o.registered.reason == reason):
+        return None
+    return failed(o, CONDITION_REGISTERED, reason, why)
+
+
+def _registered(o: Observed, node: Node) -> WriteStatus:
+    conditions = with_condition(
+        o.machine.status.conditions,
+        CONDITION_REGISTERED,
+        "True",
+        reason="Registered",
+        message=f"Node {node.metadata.name} has its labels, annotations and taints",
+        now=o.now,
+    )
+    if not initialize.missing(o.machine.spec.template, node):
+        conditions = initialize.initialized(conditions, o.now)
+    status: dict[str, Any] = {
+        "nodeRef": {"name": node.metadata.name, "uid": node.metadata.uid},
+        "conditions": to_wire(conditions),
+    }
+    if o.machine.status.last_failure is not None:
+        status["lastFailure"] = None
+    return WriteStatus(status, drop_token=not o.memory.token_dropped)
+
+
+def node_patch(o: Observed, node: Node) -> dict[str, Any]:
+    """The merge patch that completes the Node; empty where it is complete.
+
+    Taints are a list, which a merge patch replaces whole: the resourceVersion in it makes the API server refuse the
+    patch if anybody changed the Node meanwhile. Startup taints are added only beside our own taint, that is, before
+    anybody could have taken them away for good reason.
+    """
+    template = o.machine.spec.template
+    metadata: dict[str, Any] = {}
+    labels = {
+        key: value
+        for key, value in template.labels.items()
+        if node.metadata.labels.get(key) != value and not (key in _KUBELET_OWNS and key in node.metadata.labels)
+    }
+    if labels:
+        metadata["labels"] = labels
+    annotations = {k: v for k, v in template.annotations.items() if node.metadata.annotations.get(k) != v}
+    if annotations:
+        metadata["annotations"] = annotations
+    spec: dict[str, Any] = {}
+    taints = _taints(node.spec.taints, template.taints, template.startup_taints)
+    if taints != node.spec.taints:
+        spec["taints"] = [msgspec.to_builtins(taint) for taint in taints] or None
+    if not node.spec.provider_id and o.provider_id:
+        spec["providerID"] = o.provider_id
+    if not metadata and not spec:
+        return {}
+    return {
+        "metadata": {**metadata, "resourceVersion": node.metadata.resource_version},
+        **({"spec": spec} if spec else {}),
+    }
+
+
+def _taints(present: list[Taint], wanted: list[Taint], startup: list[Taint]) -> list[Taint]:
+    first = any(taint.key == TAINT_UNREGISTERED for taint in present)
+    taints = [taint for taint in present if taint.key != TAINT_UNREGISTERED]
+    there = {(taint.key, taint.effect) for taint in taints}
+    for taint in [*wanted, *(startup if first else [])]:
+        if (taint.key, taint.effect) not in there:
+            there.add((taint.key, taint.effect))
+            taints.append(taint)
+    return taints

@@ -1,0 +1,99 @@
+"""Terminate: a Machine that is being deleted, until the cloud says that nothing of it is left (design §5 rule 5). Pure.
+
+Cloud first, then the Node, then the token, the finalizer last: whoever crashes anywhere in between comes back to a
+Machine that still says what is to be done. A drain takes its place before the cloud is asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from nodeset_provider.api.names import CONDITION_DELETED, FINALIZER_MACHINE
+from nodeset_provider.controllers.drivers import AccountUnusable
+from nodeset_provider.controllers.machine.actions import (
+    Action,
+    DeleteNode,
+    Destroy,
+    DropToken,
+    FindNode,
+    Release,
+    Wait,
+)
+from nodeset_provider.controllers.machine.failure import pause
+from nodeset_provider.controllers.machine.memory import Memory
+from nodeset_provider.controllers.machine.observed import NOTHING_MADE, Observed
+from nodeset_provider.controllers.machine.watch import launched_moment
+from nodeset_provider.driverkit.contract import Deletion
+from nodeset_provider.driverkit.errors import DriverError
+
+POLL_BASE_SECONDS = 1.0
+POLL_CAP_SECONDS = 10.0
+POLL_GROWTH = 1.5
+
+
+def decide(o: Observed) -> Action:
+    """What to do next."""
+    if FINALIZER_MACHINE not in o.machine.metadata.finalizers:
+        return Wait()
+    if not o.memory.gone and not _nothing_was_made(o):
+        return pause(o, CONDITION_DELETED) or Destroy()
+    status = o.machine.status
+    if o.node is not None and o.owns_node:
+        if not o.node.metadata.deleting:
+            return DeleteNode(o.node.metadata.name, o.node.metadata.uid)
+    elif status.node_ref is None and status.provider_id and not (o.memory.node_sought or o.memory.node_deleted):
+        # Launched but never seen to register: its kubelet may have done so a moment before it was taken away.
+        return FindNode()
+    if status.node_ref is None and not o.memory.token_dropped:
+        return DropToken()
+    return Release()
+
+
+def _nothing_was_made(o: Observed) -> bool:
+    """Whether it is certain that the cloud never made a machine for the current attempt; earlier ones are closed."""
+    if o.memory.instance is not None or o.memory.last_create is not None or o.is_launched:
+        return False
+    if o.launched is not None and o.launched.status == "False" and o.has_failed:
+        return o.launched.reason in NOTHING_MADE
+    return True
+
+
+def after_destroy(
+    memory: Memory,
+    outcome: Deletion | DriverError | AccountUnusable,
+    o: Observed,
+    *,
+    delay: float,
+    random: Random,
+) -> Memory:
+    """What is known once ``delete`` answered at ``o.moment``; ``delay`` is the driver's consistency delay.
+
+    GONE is believed only when the cloud has had the time to show a machine that was just created.
+    """
+    match outcome:
+        case Deletion.GONE:
+            made = memory.last_create
+            if o.is_launched:
+                made = max(made or 0.0, launched_moment(o))
+            if made is not None and o.moment < made + delay:
+                return replace(memory.recovered(), not_before=made + delay)
+            return replace(memory.recovered(), gone=True)
+        case Deletion.IN_PROGRESS:
+            poll = min(POLL_CAP_SECONDS, POLL_BASE_SECONDS * POLL_GROWTH ** min(memory.polls, 16))
+            return replace(memory.recovered(), polls=memory.polls + 1, not_before=o.moment + poll)
+        case _:
+            return memory.struggling(outcome, o.moment, random)
+
+
+def after_cleanup(
+    memory: Memory,
+    outcome: Deletion | DriverError | AccountUnusable,
+    o: Observed,
+    *,
+    delay: float,
+    random: Random,
+) -> Memory:
+    """The same for what an attempt that failed has left behind."""
+    known = after_destroy(memory, outcome, o, delay=delay, random=random)
+    return replace(known, gone=False, clean=known.gone)

@@ -1,0 +1,87 @@
+"""Watch: a machine that was launched and has not joined yet is looked at, and given up when its time is over. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import msgspec
+
+from nodeset_provider.api.names import CONDITION_LAUNCHED, CONDITION_REGISTERED
+from nodeset_provider.controllers.drivers import AccountUnusable
+from nodeset_provider.controllers.machine.actions import Action, LookUp, Wait, WriteStatus
+from nodeset_provider.controllers.machine.failure import failed, try_again
+from nodeset_provider.controllers.machine.memory import Memory
+from nodeset_provider.controllers.machine.observed import (
+    REASON_INSTANCE_FAILED,
+    REASON_INSTANCE_GONE,
+    REASON_REGISTRATION_TIMEOUT,
+    Observed,
+)
+from nodeset_provider.driverkit.contract import Instance, InstanceState
+from nodeset_provider.driverkit.errors import DriverError, NotFound
+
+CHECK_SECONDS = 60.0
+
+
+def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
+    """What to do next; None once the Node is registered."""
+    if o.is_registered:
+        return None
+    if o.timed_out:
+        return try_again(o) if o.retries else Wait()
+    memory = o.memory
+    if memory.vanished:
+        return failed(o, CONDITION_LAUNCHED, memory.vanished, memory.vanished_message, final=True)
+    if memory.instance is not None and memory.instance.addresses and not o.machine.status.addresses:
+        return WriteStatus({"addresses": [msgspec.to_builtins(address) for address in memory.instance.addresses]})
+    timeout = o.machine.spec.template.launch_timeout_seconds
+    # A Node that was here once and went is no reason to take the machine away: only the first join has a deadline.
+    deadline = o.launched_at + timeout if o.machine.status.node_ref is None else float("inf")
+    if o.now >= deadline:
+        return failed(o, CONDITION_REGISTERED, REASON_REGISTRATION_TIMEOUT, _why_late(o, timeout))
+    check = max((memory.checked_at or launched_moment(o)) + CHECK_SECONDS, memory.not_before)
+    if o.moment >= check:
+        return LookUp()
+    return Wait(min(check - o.moment, deadline - o.now))
+
+
+def launched_moment(o: Observed) -> float:
+    """The launch on the monotonic clock."""
+    return o.moment - (o.now - o.launched_at)
+
+
+def _why_late(o: Observed, timeout: int) -> str:
+    name = o.machine.spec.node_name
+    if o.registered is not None and o.registered.status == "False":
+        return f"no usable Node {name} within {timeout} s: {o.registered.message}"
+    return (
+        f"no Node {name} within {timeout} s of the launch; look at the kubelet's log on the machine, or raise "
+        "spec.launchTimeoutSeconds of the NodeClass"
+    )
+
+
+def after_check(
+    memory: Memory,
+    outcome: Instance | DriverError | AccountUnusable,
+    *,
+    moment: float,
+    launched: float,
+    delay: float,
+    random: Random,
+) -> Memory:
+    """What is known once ``get`` answered; ``launched`` is the moment of the launch."""
+    match outcome:
+        case Instance(state=InstanceState.FAILED):
+            why = outcome.message or "the cloud says that it will never run"
+            return replace(memory, vanished=REASON_INSTANCE_FAILED, vanished_message=why)
+        case Instance():
+            return replace(memory.recovered(), instance=outcome, checked_at=moment)
+        case NotFound() if moment >= launched + delay:
+            why = f"the cloud no longer knows it: {outcome.message}"
+            return replace(memory, vanished=REASON_INSTANCE_GONE, vanished_message=why)
+        case NotFound():
+            return replace(memory, checked_at=moment)
+        case _:
+            # Not shown: the machine may well be joining while the cloud's API is away.
+            return replace(memory.struggling(outcome, moment, random), trouble=None, checked_at=moment)

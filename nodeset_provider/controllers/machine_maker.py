@@ -1,0 +1,146 @@
+"""Makes and deletes Machine objects for a NodeSet, never one twice, whatever the API server answers.
+
+A create whose answer is lost is repeated *under the same name*: the API server then says whether it took effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from nodeset_provider.api.machine import Machine, MachineSpec
+from nodeset_provider.api.names import (
+    API_VERSION,
+    FINALIZER_MACHINE,
+    LABEL_NODE_CLASS,
+    LABEL_NODESET,
+    LABEL_TEMPLATE_HASH,
+)
+from nodeset_provider.api.nodeset import NodeSet
+from nodeset_provider.controllers import metrics
+from nodeset_provider.controllers.births import Births
+from nodeset_provider.controllers.resolver import Resolution
+from nodeset_provider.kube.client import Client
+from nodeset_provider.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unavailable, Unreadable
+from nodeset_provider.kube.informer import Informer
+from nodeset_provider.kube.resources import MACHINES
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+_SUFFIX_LENGTH = 5
+
+
+class MachineMaker:
+    """``wake`` has a Machine looked at once it is known who made it."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        machines: Informer[Machine],
+        births: Births,
+        random: Random,
+        wake: Callable[[Machine], None],
+    ) -> None:
+        self._client = client
+        self._machines = machines
+        self._births = births
+        self._random = random
+        self._wake = wake
+
+    async def make(self, nodeset: NodeSet, resolution: Resolution, count: int, pending: list[str]) -> ApiError | None:
+        """Make ``count`` Machines; the names in ``pending`` are tried first, and names left in doubt are put there.
+
+        Returns the API server's objection where there is one; some may have been made nevertheless.
+        """
+        names, pending[:count] = pending[:count], []
+        while len(names) < count:
+            name = self._name(nodeset.metadata.name)
+            if self._machines.get(name) is None and not self._births.is_announced(name):
+                self._births.announce(name)
+                names.append(name)
+        results = await asyncio.gather(*(self._make(nodeset, resolution, name, pending) for name in names))
+        return next((error for error in results if error is not None), None)
+
+    async def delete(self, machine: Machine) -> None:
+        """Ask for the deletion of that very Machine; its finalizer keeps it until the cloud's machine is gone."""
+        try:
+            going = await self._client.delete(MACHINES, machine.metadata.name, uid=machine.metadata.uid)
+        except (NotFound, Conflict):
+            return
+        if going is not None:
+            self._machines.observe(going)
+
+    def settle_pending(self, pending: list[str]) -> None:
+        """A Machine that turned up after all is there; as its story is unclear, it counts as anybody's."""
+        for name in list(pending):
+            machine = self._machines.get(name)
+            if machine is not None:
+                pending.remove(name)
+                self._births.settle(name)
+                self._wake(machine)
+
+    async def _make(self, nodeset: NodeSet, resolution: Resolution, name: str, pending: list[str]) -> ApiError | None:
+        try:
+            machine = await self._client.create(MACHINES, manifest(nodeset, resolution, name))
+        except AlreadyExists:
+            return await self._adopt(name, pending)
+        except (Unavailable, Unreadable) as error:
+            pending.append(name)
+            return error
+        except ApiError as error:
+            self._births.settle(name)
+            return error
+        except BaseException:
+            pending.append(name)
+            raise
+        self._births.settle(name, machine.metadata.uid)
+        self._machines.observe(machine)
+        self._wake(machine)
+        metrics.MACHINES_CREATED.labels(nodeset.metadata.name).inc()
+        return None
+
+    async def _adopt(self, name: str, pending: list[str]) -> ApiError | None:
+        """It was made by an earlier try, or the name was taken: whose it is, its owner reference says."""
+        try:
+            machine = await self._client.get(MACHINES, name)
+        except NotFound:
+            self._births.settle(name)
+            return None
+        except ApiError as error:
+            pending.append(name)
+            return error
+        self._births.settle(name)
+        self._machines.observe(machine)
+        self._wake(machine)
+        return None
+
+    def _name(self, nodeset: str) -> str:
+        return f"{nodeset}-{''.join(self._random.choices(_ALPHABET, k=_SUFFIX_LENGTH))}"
+
+
+def manifest(nodeset: NodeSet, resolution: Resolution, name: str) -> dict[str, Any]:
+    """The body of a new Machine. The finalizer is there from the first moment (design §5 rule 1)."""
+    return {
+        "metadata": {
+            "name": name,
+            "labels": {
+                LABEL_NODESET: nodeset.metadata.name,
+                LABEL_NODE_CLASS: resolution.template.node_class_name,
+                LABEL_TEMPLATE_HASH: resolution.hash,
+            },
+            "finalizers": [FINALIZER_MACHINE],
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": "NodeSet",
+                    "name": nodeset.metadata.name,
+                    "uid": nodeset.metadata.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": MachineSpec(node_name=name, template=resolution.template),
+    }

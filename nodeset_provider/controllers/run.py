@@ -1,0 +1,229 @@
+"""All controllers together, as the leader runs them.
+
+A *term* is one time of leading: queues, memories and the knowledge of who made which Machine begin empty with it, so a
+process that leads again trusts nothing that it believed before. Informers outlive the terms; Machines and NodeSets are
+shared with the front door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+import structlog
+
+from nodeset_provider.api.csr import CertificateSigningRequest
+from nodeset_provider.api.machine import Machine
+from nodeset_provider.api.node import Node
+from nodeset_provider.api.nodeclass import NodeClass
+from nodeset_provider.api.nodeset import NodeSet
+from nodeset_provider.controllers import csr
+from nodeset_provider.controllers.births import Births
+from nodeset_provider.controllers.cluster import bootstrap_key, cluster_uid
+from nodeset_provider.controllers.config import ControllerConfig
+from nodeset_provider.controllers.csr import CertificateController
+from nodeset_provider.controllers.drivers import Drivers
+from nodeset_provider.controllers.indexes import NODE_INDEXERS
+from nodeset_provider.controllers.machine.controller import MachineController
+from nodeset_provider.controllers.machine.effects import Effects
+from nodeset_provider.controllers.machine_maker import MachineMaker
+from nodeset_provider.controllers.nodeclass import NodeClassController
+from nodeset_provider.controllers.nodeset import NodeSetController
+from nodeset_provider.controllers.tokens import Tokens
+from nodeset_provider.kube.client import Client
+from nodeset_provider.kube.clock import SYSTEM_CLOCK, Clock
+from nodeset_provider.kube.events import Recorder
+from nodeset_provider.kube.informer import Informer
+from nodeset_provider.kube.resources import CERTIFICATE_SIGNING_REQUESTS, NODE_CLASSES, NODES
+
+_log = structlog.get_logger(__name__)
+
+
+class Controllers:
+    """Give it the shared informers (made with :mod:`.indexes`' indexers), then :meth:`run` it while leading.
+
+    ``nodesets``, ``machines`` and ``recorder`` are run by whoever made them. ``may_act`` says whether this process
+    leads at this very moment (``LeaderElector.is_leader``).
+    """
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        nodesets: Informer[NodeSet],
+        machines: Informer[Machine],
+        drivers: Drivers,
+        config: ControllerConfig,
+        recorder: Recorder,
+        clock: Clock = SYSTEM_CLOCK,
+        random: Random | None = None,
+        may_act: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._client = client
+        self._nodesets = nodesets
+        self._machines = machines
+        self._drivers = drivers
+        self._config = config
+        self._recorder = recorder
+        self._clock = clock
+        self._random = random or Random()  # noqa: S311 - names and jitter, no secrets
+        self._may_act = may_act
+        self._term: _Term | None = None
+        # Once and for all terms: an informer's handler cannot be taken away again.
+        nodesets.add_handler(self._on_nodeset)
+        machines.add_handler(self._on_machine)
+
+    async def run(self) -> None:
+        """Lead until cancelled.
+
+        Driver calls that are under way are cancelled too; their effect is then unknown, which is what the next term,
+        here or elsewhere, assumes of every Machine that is not launched.
+        """
+        own = _OwnInformers(self._client, self._clock)
+        async with asyncio.TaskGroup() as tasks:
+            for running in (own.node_classes.run(), own.nodes.run(), own.requests.run()):
+                tasks.create_task(running)
+            identity, key = await asyncio.gather(
+                cluster_uid(self._client), bootstrap_key(self._client, self._config.namespace)
+            )
+            await asyncio.gather(
+                own.node_classes.wait_synced(),
+                own.nodes.wait_synced(),
+                own.requests.wait_synced(),
+                self._nodesets.wait_synced(),
+                self._machines.wait_synced(),
+            )
+            term = self._begin(own, identity, Tokens(self._client, key))
+            _log.info("leading", nodesets=len(self._nodesets), machines=len(self._machines), nodes=len(own.nodes))
+            self._term = term
+            try:
+                # A handler is called at once for everything that is there: all of it is news to a new term.
+                own.node_classes.add_handler(term.node_class.on_node_class)
+                own.node_classes.add_handler(term.nodeset.on_node_class)
+                for nodeset in self._nodesets.items():
+                    self._on_nodeset(None, nodeset)
+                for machine in self._machines.items():
+                    self._on_machine(None, machine)
+                own.nodes.add_handler(term.machine.on_node)
+                own.nodes.add_handler(term.nodeset.on_node)
+                own.requests.add_handler(term.certificates.on_request)
+                await term.run()
+            finally:
+                self._term = None
+
+    def _begin(self, own: _OwnInformers, cluster: str, tokens: Tokens) -> _Term:
+        config = self._config
+        births = Births()
+        effects = Effects(
+            client=self._client,
+            machines=self._machines,
+            nodes=own.nodes,
+            nodesets=self._nodesets,
+            drivers=self._drivers,
+            tokens=tokens,
+            access=config.access,
+            recorder=self._recorder,
+            clock=self._clock,
+            random=self._random,
+            may_act=self._may_act,
+        )
+        machine = MachineController(
+            machines=self._machines,
+            nodes=own.nodes,
+            nodesets=self._nodesets,
+            effects=effects,
+            births=births,
+            cluster=cluster,
+            drivers=self._drivers.names,
+            workers=config.machine_workers,
+            clock=self._clock,
+        )
+        maker = MachineMaker(
+            client=self._client,
+            machines=self._machines,
+            births=births,
+            random=self._random,
+            wake=machine.enqueue,
+        )
+        nodeset = NodeSetController(
+            client=self._client,
+            nodesets=self._nodesets,
+            node_classes=own.node_classes,
+            machines=self._machines,
+            nodes=own.nodes,
+            drivers=self._drivers,
+            access=config.access,
+            gpu_label=config.gpu_label,
+            maker=maker,
+            recorder=self._recorder,
+            clock=self._clock,
+            random=self._random,
+            workers=config.nodeset_workers,
+        )
+        node_class = NodeClassController(
+            client=self._client,
+            node_classes=own.node_classes,
+            drivers=self._drivers,
+            access=config.access,
+            gpu_label=config.gpu_label,
+            recorder=self._recorder,
+            clock=self._clock,
+            random=self._random,
+            workers=config.node_class_workers,
+        )
+        certificates = CertificateController(
+            client=self._client,
+            requests=own.requests,
+            machines=self._machines,
+            nodes=own.nodes,
+            token_user=lambda machine: tokens.of(machine).username,
+            recorder=self._recorder,
+            workers=config.csr_workers,
+        )
+        return _Term(machine, nodeset, node_class, certificates)
+
+    def _on_nodeset(self, old: NodeSet | None, new: NodeSet | None) -> None:
+        if self._term is not None:
+            self._term.nodeset.on_nodeset(old, new)
+            self._term.machine.on_nodeset(old, new)
+
+    def _on_machine(self, old: Machine | None, new: Machine | None) -> None:
+        if self._term is not None:
+            self._term.machine.on_machine(old, new)
+            self._term.nodeset.on_machine(old, new)
+
+
+class _OwnInformers:
+    """Caches that only the controllers need: made anew for each term, for one that was not kept current is no cache."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self.node_classes: Informer[NodeClass] = Informer(client, NODE_CLASSES, clock=clock)
+        self.nodes: Informer[Node] = Informer(client, NODES, indexers=NODE_INDEXERS, clock=clock)
+        self.requests: Informer[CertificateSigningRequest] = Informer(
+            client, CERTIFICATE_SIGNING_REQUESTS, field_selector=csr.FIELD_SELECTOR, clock=clock
+        )
+
+
+class _Term:
+    """The controllers of one time of leading."""
+
+    def __init__(
+        self,
+        machine: MachineController,
+        nodeset: NodeSetController,
+        node_class: NodeClassController,
+        certificates: CertificateController,
+    ) -> None:
+        self.machine = machine
+        self.nodeset = nodeset
+        self.node_class = node_class
+        self.certificates = certificates
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.machine.run())
+            tasks.create_task(self.nodeset.run())
+            tasks.create_task(self.certificates.lane.run())
+            for lane in self.node_class.lanes.values():
+                tasks.create_task(lane.run())

@@ -1,0 +1,62 @@
+"""Bootstrap tokens in the cluster: made before a machine, taken away once it has joined or will not.
+
+May touch: Secrets ``bootstrap-token-*`` in kube-system, by name, never reading one it did not just write.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from nodeset_provider.api.machine import Machine
+from nodeset_provider.join.bootstrap_token import (
+    TOKEN_NAMESPACE,
+    BootstrapToken,
+    belongs_to,
+    derive,
+    expiration_patch,
+    secret_manifest,
+)
+from nodeset_provider.kube.client import Client
+from nodeset_provider.kube.errors import AlreadyExists, NotFound
+from nodeset_provider.kube.resources import SECRETS
+
+_SECRETS = SECRETS.within(TOKEN_NAMESPACE)
+
+
+class TokenTaken(Exception):
+    """The id of this attempt's token is in use by another machine; another attempt has another id."""
+
+
+class Tokens:
+    """``key`` is the cluster's bootstrap key."""
+
+    def __init__(self, client: Client, key: bytes) -> None:
+        self._client = client
+        self._key = key
+
+    def of(self, machine: Machine) -> BootstrapToken:
+        """The token of the Machine's current attempt. Pure."""
+        return derive(self._key, machine.metadata.uid, machine.status.attempt)
+
+    async def ensure(self, machine: Machine, now: float) -> BootstrapToken:
+        """Make the token valid for the Machine's whole launch time from now on.
+
+        Raises TokenTaken, ApiError.
+        """
+        token = self.of(machine)
+        name = machine.metadata.name
+        expires = datetime.fromtimestamp(now + machine.spec.template.launch_timeout_seconds, UTC)
+        try:
+            await self._client.create(_SECRETS, secret_manifest(token, machine=name, expires=expires))
+        except AlreadyExists:
+            secret = await self._client.patch(_SECRETS, token.secret_name, expiration_patch(expires))
+            if not belongs_to(secret.data, name):
+                raise TokenTaken(token.id) from None
+        return token
+
+    async def drop(self, machine: Machine) -> None:
+        """Take the token away; nothing happens where it is gone already (it may have expired)."""
+        try:
+            await self._client.delete(_SECRETS, self.of(machine).secret_name)
+        except NotFound:
+            return
