@@ -12,8 +12,8 @@ DELETE   /v1/disks/{id}                                204
 GET      /v1/ledger                                    ``Ledger``: everything ever made, and what is alive
 =======  ============================================  ==========================================================
 
-Calls carry ``Authorization: Bearer <api token>``. An error is ``ErrorAnswer`` with one of ``STATUS_BY_CODE``.
-The administrator's calls stand in :mod:`nodeset_driver_simulated.admin`.
+Calls carry ``Authorization: Bearer <api token>``; GET /healthz needs none. An error is ``ErrorAnswer`` with one of
+``STATUS_BY_CODE``. The administrator's calls stand in :mod:`nodeset_driver_simulated.admin`.
 """
 
 from __future__ import annotations

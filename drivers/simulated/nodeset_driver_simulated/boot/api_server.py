@@ -38,22 +38,22 @@ class ApiRefused(Exception):
     """The API server answered, and not with what a kubelet needs; later it may."""
 
 
-class _Condition(msgspec.Struct):
+class _Condition(msgspec.Struct, frozen=True):
     type: str
     message: str = ""
     reason: str = ""
 
 
-class _CsrStatus(msgspec.Struct):
+class _CsrStatus(msgspec.Struct, frozen=True):
     certificate: str = ""
     conditions: list[_Condition] = []
 
 
-class _Csr(msgspec.Struct):
+class _Csr(msgspec.Struct, frozen=True):
     status: _CsrStatus = _CsrStatus()
 
 
-class _Status(msgspec.Struct):
+class _Status(msgspec.Struct, frozen=True):
     message: str = ""
 
 

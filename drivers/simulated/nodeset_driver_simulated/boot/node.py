@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from nodeset_driver_simulated.boot.allocatable import node_resources
+from nodeset_driver_simulated.boot.image import Image
 from nodeset_driver_simulated.boot.join import Join
-from nodeset_driver_simulated.cloud.settings import Image
 from nodeset_driver_simulated.wire import InstanceType
 
 _PRESSURES = (
@@ -76,7 +76,8 @@ def ready_patch(join: Join, hardware: Hardware, *, now: str) -> dict[str, Any]:
             "labels": default_labels(join, hardware),
             "annotations": dict(hardware.image.node_annotations),
         },
-        "status": _status(join, hardware, hardware.kind.capacity, now=now, ready=True),
+        # The phase is for whoever plays the kubelet from here on: kwok renews only nodes in phase Running.
+        "status": {"phase": "Running", **_status(join, hardware, hardware.kind.capacity, now=now, ready=True)},
     }
 
 

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 from aiohttp import web
 
-from nodeset_driver_simulated.boot.boots import Boots
+from nodeset_driver_simulated.cloud.boots import Boots
 from nodeset_driver_simulated.cloud.faults import FaultBook
 from nodeset_driver_simulated.cloud.inventory import Inventory
 from nodeset_driver_simulated.cloud.server import json_answer, read_body

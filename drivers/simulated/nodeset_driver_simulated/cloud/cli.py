@@ -16,8 +16,9 @@ from nodeset_driver_simulated.cloud.settings import Settings, check_settings, lo
 from nodeset_driver_simulated.cloud.store import StateInUse
 
 _LATENCIES = ("create", "read", "boot", "delete")
-_CONFIG = click.option(
-    "--config",
+_SETTINGS = click.option(
+    "--settings",
+    "settings_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="YAML or JSON file: types, quota, latency, visibilityDelay, seed, image. Flags win over it.",
 )
@@ -30,10 +31,10 @@ def main() -> None:
 
 
 @main.command("types")
-@_CONFIG
-def types_command(config: Path | None) -> None:
-    """Print the instance types as JSON, in the form that --config takes."""
-    click.echo(msgspec.json.format(msgspec.json.encode({"types": _load(config).types})))
+@_SETTINGS
+def types_command(settings_file: Path | None) -> None:
+    """Print the instance types as JSON, in the form that --settings takes."""
+    click.echo(msgspec.json.format(msgspec.json.encode({"types": _load(settings_file).types})))
 
 
 @main.command("serve")
@@ -48,7 +49,7 @@ def types_command(config: Path | None) -> None:
     envvar="SIMULATED_CLOUD_TOKEN",
     help="What callers must show. Better in $SIMULATED_CLOUD_TOKEN than on the command line.",
 )
-@_CONFIG
+@_SETTINGS
 @click.option("--create-seconds", type=click.FloatRange(0), help="Until create answers.")
 @click.option("--read-seconds", type=click.FloatRange(0), help="Until any other call answers.")
 @click.option("--boot-seconds", type=click.FloatRange(0), help="From created to running.")
@@ -59,12 +60,12 @@ def types_command(config: Path | None) -> None:
 @click.option("--quota-instances", type=click.IntRange(0), help="Most machines at a time.")
 @click.option("--quota-cpus", type=click.FloatRange(0), help="Most cpus at a time.")
 def serve_command(
-    *, state: Path, host: str, port: int, api_token: str, config: Path | None, **flags: float | None
+    *, state: Path, host: str, port: int, api_token: str, settings_file: Path | None, **flags: float | None
 ) -> None:
     """Serve until SIGTERM. Prints one line of JSON with url and pid as soon as it answers."""
     given = {name: value for name, value in flags.items() if value is not None}
     try:
-        settings = check_settings(_with_flags(_load(config), given))
+        settings = check_settings(_with_flags(_load(settings_file), given))
         asyncio.run(serve(settings, state=state, host=host, port=port, api_token=api_token, ready=_ready))
     except (StateInUse, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None

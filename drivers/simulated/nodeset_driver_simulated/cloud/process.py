@@ -17,9 +17,9 @@ from random import Random, SystemRandom
 from aiohttp import web
 
 from nodeset_driver_simulated.boot.api_server import ApiServers
-from nodeset_driver_simulated.boot.boots import Boots
 from nodeset_driver_simulated.boot.node import Hardware
 from nodeset_driver_simulated.cloud.admin_api import AdminApi
+from nodeset_driver_simulated.cloud.boots import Boots
 from nodeset_driver_simulated.cloud.faults import FaultBook
 from nodeset_driver_simulated.cloud.inventory import Inventory
 from nodeset_driver_simulated.cloud.records import Record

@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from nodeset_driver_simulated.boot.boots import Boots
+from nodeset_driver_simulated.cloud.boots import Boots
 from nodeset_driver_simulated.cloud.errors import CloudError
 from nodeset_driver_simulated.cloud.faults import ANSWER_FAULTS, FaultBook
 from nodeset_driver_simulated.cloud.inventory import Inventory
@@ -23,6 +23,7 @@ from nodeset_driver_simulated.knobs import Fault, Operation
 from nodeset_driver_simulated.wire import DEFAULT_PAGE, CreateInstance, DiskList, TypeList
 
 T = TypeVar("T")
+HEALTH = "/healthz"
 _encoder = msgspec.json.Encoder()
 
 
@@ -38,6 +39,7 @@ class Api:
     def routes(self) -> list[web.RouteDef]:
         """For the application's router."""
         return [
+            web.get(HEALTH, self.health),
             web.get("/v1/types", self.types),
             web.get("/v1/types/{name}", self.type),
             web.post("/v1/instances", self.create),
@@ -49,6 +51,10 @@ class Api:
             web.delete("/v1/disks/{id}", self.delete_disk),
             web.get("/v1/ledger", self.ledger),
         ]
+
+    async def health(self, _: web.Request) -> web.Response:
+        """GET /healthz: whether it answers; the only call without a token."""
+        return web.Response(text="ok")
 
     async def types(self, request: web.Request) -> web.Response:
         """GET /v1/types."""
@@ -170,7 +176,7 @@ def guard(api_token: str) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             given = request.headers.get("Authorization", "").encode(errors="replace")
-            if not hmac.compare_digest(given, expected):
+            if request.path != HEALTH and not hmac.compare_digest(given, expected):
                 raise CloudError("Unauthorized", "the Authorization header holds no valid token")  # noqa: TRY301
             return await handler(request)
         except CloudError as error:

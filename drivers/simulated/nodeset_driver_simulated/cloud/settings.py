@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from nodeset_driver_simulated.boot.image import Image
 from nodeset_driver_simulated.knobs import Knobs, Latency, Quota
 from nodeset_driver_simulated.wire import MAX_VISIBILITY_DELAY, InstanceType, WireStruct
 
@@ -49,22 +50,10 @@ DEFAULT_TYPES = [
 ]
 
 
-class Image(WireStruct, frozen=True, forbid_unknown_fields=True):
-    """What stands on every machine's disk."""
-
-    kubelet_version: str = "v1.36.1"
-    os_image: str = "Simulated Linux 1"
-    kernel_version: str = "6.1.0-sim"
-    container_runtime_version: str = "containerd://2.1.0"
-    kubelet_port: int = 10250
-    node_annotations: dict[str, str] = {"kwok.x-k8s.io/node": "fake"}
-    """Put on the Node with its first Ready status, so that kwok plays the kubelet from then on."""
-
-
 class Settings(WireStruct, frozen=True, forbid_unknown_fields=True):
     """``visibility_delay``: seconds until a new machine is seen by get, list and delete, at most what is published."""
 
-    types: list[InstanceType] = DEFAULT_TYPES
+    types: list[InstanceType] = msgspec.field(default_factory=lambda: list(DEFAULT_TYPES))
     quota: Quota = Quota()
     latency: Latency = Latency()
     visibility_delay: float = 0.0
