@@ -1,4 +1,4 @@
-"""The gRPC server around the front door: port, transport security, health, reflection, message sizes.
+"""The gRPC server around the front door: port, transport security, health, reflection.
 
 What is asked and answered is the servicer's business.
 """
@@ -18,11 +18,7 @@ from nodeset_provider.config.address import Address
 from nodeset_provider.protocol import externalgrpc_pb2
 
 CLOUD_PROVIDER: Final = externalgrpc_pb2.DESCRIPTOR.services_by_name["CloudProvider"].full_name
-MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
-"""A Node is at most 1.5 MB in etcd; gRPC answers RESOURCE_EXHAUSTED to more, before anything of it is parsed."""
-
 _OPTIONS: Final[Sequence[tuple[str, int]]] = (
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     # A second process on the same port must fail instead of getting every other call.
     ("grpc.so_reuseport", 0),
     # A client that keeps its connection warm (grpc-go: at most every 10 s) is not turned away.
@@ -36,7 +32,7 @@ class CannotListen(Exception):
 
 
 class Door:
-    """``add_servicer`` puts the CloudProvider service on the server; ``credentials`` None: plaintext."""
+    """``add_servicer`` puts the service on the server, ``options`` are its wishes; ``credentials`` None: plaintext."""
 
     def __init__(
         self,
@@ -44,10 +40,11 @@ class Door:
         *,
         credentials: grpc.ServerCredentials | None,
         add_servicer: Callable[[grpc.aio.Server], None],
+        options: Sequence[tuple[str, int]] = (),
     ) -> None:
         self._address = address
         self._credentials = credentials
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=(*_OPTIONS, *options))
         add_servicer(self._server)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

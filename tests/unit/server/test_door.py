@@ -43,6 +43,7 @@ async def serving(
 ) -> AsyncIterator[tuple[Door, Address]]:
     door = Door(
         address,
+        options=[("grpc.max_receive_message_length", 4 * 1024 * 1024)],
         credentials=credentials,
         add_servicer=lambda server: externalgrpc_pb2_grpc.add_CloudProviderServicer_to_server(
             servicer or Slow(), server
