@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
+from nodeset_provider.rehearsal import messages
 from nodeset_provider.rehearsal.connection import GRPC_TIMEOUT, SERVICE, Provider
-from nodeset_provider.rehearsal.replay import requests
 from nodeset_provider.rehearsal.replay.language import Shape
 
 RELEASES: Final = ("1.28", "1.30", "1.34", "1.36")
@@ -75,11 +75,11 @@ def calls(release: tuple[int, int], people: Population) -> Iterator[tuple[str, M
     """The calls of one loop, in the order in which the autoscaler comes to ask them."""
 
     def simple(rpc: str, group: str = "") -> tuple[str, Message]:
-        return rpc, requests.simple(rpc, group, release)
+        return rpc, messages.simple(rpc, group, release)
 
     def strangers() -> Iterator[tuple[str, Message]]:
         for number in range(people.strangers):
-            yield "NodeGroupForNode", pb.NodeGroupForNodeRequest(node=requests.stranger_node(number + 1))
+            yield "NodeGroupForNode", pb.NodeGroupForNodeRequest(node=messages.stranger_node(number + 1))
 
     yield simple("Refresh")
     yield simple("NodeGroups")
@@ -87,7 +87,7 @@ def calls(release: tuple[int, int], people: Population) -> Iterator[tuple[str, M
     for group in people.templates:
         yield simple("NodeGroupTemplateNodeInfo", group)
     for id_, _ in people.nodes:
-        node = requests.machine_node(id_, Shape.NODE, {})
+        node = messages.machine_node(id_, Shape.NODE, {})
         yield "NodeGroupForNode", pb.NodeGroupForNodeRequest(node=node)
     for _ in range(_TARGET_LOOKS):
         for group in people.groups:

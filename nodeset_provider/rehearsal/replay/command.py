@@ -44,6 +44,12 @@ def map_groups(traces: Sequence[Trace], offered: Sequence[str], chosen: Sequence
     return mapping
 
 
+def _list_traces(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    if value and not ctx.resilient_parsing:
+        click.echo("\n".join(library.shipped()))
+        ctx.exit()
+
+
 @click.command()
 @provider_options
 @click.option(
@@ -64,7 +70,14 @@ def map_groups(traces: Sequence[Trace], offered: Sequence[str], chosen: Sequence
     help="Seconds to wait for a machine of the trace to be listed, or to run where it was a Node.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--list", "listing", is_flag=True, help="Print the names of the shipped traces and end.", is_eager=True)
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_traces,
+    help="Print the names of the shipped traces and end.",
+)
 @click.argument("traces", nargs=-1, metavar="[TRACE]...")
 def replay(
     *,
@@ -74,7 +87,6 @@ def replay(
     speed: float,
     patience: float,
     as_json: bool,
-    listing: bool,
     traces: Sequence[str],
 ) -> None:
     """Send recorded sequences of the autoscaler to a provider and check its contract on the answers.
@@ -83,9 +95,6 @@ def replay(
     The provider's groups are really scaled: what a trace made is deleted at its end. Nobody else may scale them
     meanwhile. Exits with 1 where a rule is violated.
     """
-    if listing:
-        click.echo("\n".join(library.shipped()))
-        return
     try:
         loaded = [library.load(name) for name in traces or library.shipped()]
     except TraceError as error:

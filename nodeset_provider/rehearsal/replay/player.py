@@ -14,8 +14,9 @@ from typing import Final
 from google.protobuf.message import Message
 
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
+from nodeset_provider.rehearsal import messages
 from nodeset_provider.rehearsal.connection import Exchange
-from nodeset_provider.rehearsal.replay import answers, requests, sizes
+from nodeset_provider.rehearsal.replay import answers, sizes
 from nodeset_provider.rehearsal.replay.language import BEYOND_MAX, NOWHERE, Machine, Shape, Step, Subject, Trace
 from nodeset_provider.rehearsal.replay.rules import Finding
 from nodeset_provider.rehearsal.replay.stage import Group, Played, Session, Stage
@@ -63,7 +64,7 @@ def _clean_up(stage: Stage) -> None:
         if stage.see(group) is None:
             continue
         if made := group.cast.made():
-            nodes = [requests.machine_node(id_, Shape.UNREGISTERED, {}) for id_ in made]
+            nodes = [messages.machine_node(id_, Shape.UNREGISTERED, {}) for id_ in made]
             gone = stage.send("NodeGroupDeleteNodes", pb.NodeGroupDeleteNodesRequest(id=group.id, nodes=nodes))
             if not gone.ok:
                 stage.played.notes.append(f"{', '.join(made)} of {group.id} are left over: {gone.details}")
@@ -106,7 +107,7 @@ class _Player:
             owner = self._stage.groups[subject.group] if isinstance(subject, Machine) else None
             self._stage.ask_for_node(node, owner)
         else:
-            answer = self._stage.question(rpc, requests.node_price(node))
+            answer = self._stage.question(rpc, messages.node_price(node))
             if isinstance(answer, pb.PricingNodePriceResponse):
                 self._stage.note(answers.judge_price(rpc, answer.price))
 
@@ -187,7 +188,7 @@ class _Player:
             group.sizes.deleted.update(own)
             group.cast.deleted(own)
             for id_ in sorted(deletion.fresh):
-                self._stage.ask_for_node(requests.machine_node(id_, Shape.NODE, group.labels), group)
+                self._stage.ask_for_node(messages.machine_node(id_, Shape.NODE, group.labels), group)
 
     def _outcome(self, group: Group, exchange: Exchange) -> sizes.Outcome | None:
         """How a changing call ended; None where its status breaks a rule of its own, so that the rest is open."""
@@ -210,9 +211,9 @@ def _nowhere(step: Step) -> Message:
         case "NodeGroupDecreaseTargetSize":
             return pb.NodeGroupDecreaseTargetSizeRequest(id=_NO_SUCH_GROUP, delta=int(step.delta))
         case "NodeGroupDeleteNodes":
-            return pb.NodeGroupDeleteNodesRequest(id=_NO_SUCH_GROUP, nodes=[requests.stranger_node(1)])
+            return pb.NodeGroupDeleteNodesRequest(id=_NO_SUCH_GROUP, nodes=[messages.stranger_node(1)])
         case rpc:
-            return requests.simple(rpc, _NO_SUCH_GROUP, (1, 36))
+            return messages.simple(rpc, _NO_SUCH_GROUP, (1, 36))
 
 
 def _batches(steps: Sequence[Step]) -> Iterable[list[Step]]:

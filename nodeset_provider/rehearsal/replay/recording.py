@@ -12,10 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from nodeset_provider.rehearsal.messages import FAKE_NODE_REASON
 from nodeset_provider.rehearsal.replay.language import Machine, Shape, Step, Stranger, Subject, Trace, TraceError
-
-FAKE_NODE_REASON: Final = "k8s.io/cluster-autoscaler/fake-node-reason"
-"""Annotation of the autoscaler's placeholders: ``unregistered`` or ``create-error``."""
 
 _AT_ONCE: Final = 0.05
 """Seconds: DeleteNodes calls of one loop that came closer together were sent at once, one goroutine a node."""

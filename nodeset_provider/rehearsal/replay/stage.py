@@ -16,8 +16,9 @@ from google.protobuf.message import DecodeError, Message
 
 from nodeset_provider.protocol import core_pb2
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
+from nodeset_provider.rehearsal import messages
 from nodeset_provider.rehearsal.connection import Exchange, Provider
-from nodeset_provider.rehearsal.replay import answers, requests, sizes
+from nodeset_provider.rehearsal.replay import answers, sizes
 from nodeset_provider.rehearsal.replay.cast import Cast
 from nodeset_provider.rehearsal.replay.language import Machine, Shape, Stranger, Subject, TemplateNode, Trace
 from nodeset_provider.rehearsal.replay.rules import Finding, Verdicts
@@ -129,7 +130,7 @@ class Stage:
 
     def ask(self, rpc: str, group: str = "") -> Message | None:
         """As ``question``, for calls that take at most a group."""
-        return self.question(rpc, requests.simple(rpc, group, self._trace.release))
+        return self.question(rpc, messages.simple(rpc, group, self._trace.release))
 
     def refresh(self) -> None:
         """Begins a loop."""
@@ -203,14 +204,14 @@ class Stage:
         """The node that the trace means, as the autoscaler would send it; None where nobody plays the part."""
         match subject:
             case Stranger(number):
-                return requests.stranger_node(number)
+                return messages.stranger_node(number)
             case TemplateNode(name):
                 group = self.groups.get(name)
-                return requests.template_node(group.id, group.labels) if group else None
+                return messages.template_node(group.id, group.labels) if group else None
             case Machine(name, number, shape):
                 group = self.groups.get(name)
                 id_ = self._resolve(group, number, shape) if group else None
-                return requests.machine_node(id_, shape, group.labels) if group and id_ else None
+                return messages.machine_node(id_, shape, group.labels) if group and id_ else None
 
     def _resolve(self, group: Group, number: int, shape: Shape) -> str | None:
         """Instance id of a part; waits for it to be listed (and to run, where the trace knows it as a Node), once."""

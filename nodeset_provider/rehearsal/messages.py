@@ -12,7 +12,9 @@ from nodeset_provider.protocol import core_pb2
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
 from nodeset_provider.rehearsal.connection import request_type
 from nodeset_provider.rehearsal.replay.language import Shape
-from nodeset_provider.rehearsal.replay.recording import FAKE_NODE_REASON
+
+FAKE_NODE_REASON: Final = "k8s.io/cluster-autoscaler/fake-node-reason"
+"""Annotation of the autoscaler's placeholders: ``unregistered`` or ``create-error``."""
 
 _HOSTNAME: Final = "kubernetes.io/hostname"
 _HOUR: Final = 3600
