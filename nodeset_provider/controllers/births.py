@@ -1,7 +1,8 @@
 """Which Machines this process made itself: for those, and only those, it is certain that nobody asked a cloud yet.
 
 Shared by the NodeSet controller, which makes Machines, and the Machine controller, which launches them. It lives as
-long as one term of leadership; a successor knows nothing and looks every unlaunched Machine up before it creates anything.
+long as one term of leadership; a successor knows nothing and looks every unlaunched Machine up before it creates
+anything.
 """
 
 from __future__ import annotations

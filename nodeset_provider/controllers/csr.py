@@ -16,7 +16,7 @@ import structlog
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from nodeset_provider.api.csr import CertificateSigningRequest, CertificateSigningRequestCondition
+from nodeset_provider.api.csr import CertificateSigningRequest
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.names import (
     API_VERSION,
@@ -189,12 +189,13 @@ class CertificateController:
         return None
 
     async def _approve(self, csr: CertificateSigningRequest) -> None:
-        condition = CertificateSigningRequestCondition(
-            type="Approved",
-            status="True",
-            reason=REASON_APPROVED,
-            message="The token, the Machine and the subject of the request name the same machine.",
-        )
+        # Written out: the projection leaves out a status of True, which the API server asks for.
+        condition = {
+            "type": "Approved",
+            "status": "True",
+            "reason": REASON_APPROVED,
+            "message": "The token, the Machine and the subject of the request name the same machine.",
+        }
         body = {
             "metadata": {"name": csr.metadata.name, "resourceVersion": csr.metadata.resource_version},
             "spec": csr.spec,

@@ -50,6 +50,8 @@ BATCH = 64
 """Machines made in one go, before the set is looked at again: it may have been scaled down meanwhile."""
 RETRY_BASE_SECONDS = 2.0
 RETRY_CAP_SECONDS = 60.0
+CLASS_SECONDS = 2.0
+"""Two kinds come by two watches, in any order."""
 SETTLE_SECONDS = 0.05
 """Deletions come in bursts; the set's replicas do not wait for this, only replacements do."""
 NOBODYS = ""
@@ -71,6 +73,7 @@ class _State:
     """Names of Machines of which it is not known whether the API server made them."""
     refused: Problem | None = None
     written_at: float = float("-inf")
+    classless_since: float | None = None
 
 
 class NodeSetController:
@@ -233,6 +236,9 @@ class NodeSetController:
             problem=problem,
             now=self._clock.now().timestamp(),
         )
+        unsure = self._class_may_come(nodeset_class, state)
+        if unsure is not None:
+            return unsure
         patch = status_patch(nodeset.status, after)
         if not patch and not plan.prune and not plan.confirm:
             return None
@@ -245,6 +251,17 @@ class NodeSetController:
             self._nodesets.observe(nodeset)
         await self._prune(nodeset, plan)
         return None
+
+    def _class_may_come(self, node_class: NodeClass | None, state: _State) -> float | None:
+        """Seconds to wait before a class is called missing: applied together with its set, it may be seen after it."""
+        if node_class is not None:
+            state.classless_since = None
+            return None
+        moment = self._clock.monotonic()
+        if state.classless_since is None:
+            state.classless_since = moment
+        left = state.classless_since + CLASS_SECONDS - moment
+        return left if left > 0 else None
 
     async def _prune(self, nodeset: NodeSet, plan: nodeset_plan.Plan) -> None:
         done = set(plan.prune)

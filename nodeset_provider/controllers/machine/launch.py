@@ -66,8 +66,6 @@ def _record(o: Observed, instance: Instance) -> WriteStatus:
         now=o.now,
     )
     known |= {"conditions": to_wire(conditions)}
-    if o.machine.status.last_failure is not None:
-        known["lastFailure"] = None
     return WriteStatus(known, ensure_token=o.memory.found_again)
 
 

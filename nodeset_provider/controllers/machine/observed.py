@@ -1,4 +1,4 @@
-"""What a phase decides on: one consistent look at a Machine and all that belongs to it. Values, and questions to them."""
+"""What a phase decides on: one consistent look at a Machine and all that belongs to it. Values, no effects."""
 
 from __future__ import annotations
 

@@ -98,8 +98,6 @@ def _registered(o: Observed, node: Node) -> WriteStatus:
         "nodeRef": {"name": node.metadata.name, "uid": node.metadata.uid},
         "conditions": to_wire(conditions),
     }
-    if o.machine.status.last_failure is not None:
-        status["lastFailure"] = None
     return WriteStatus(status, drop_token=not o.memory.token_dropped)
 
 
