@@ -16,8 +16,9 @@ import structlog
 Format = Literal["auto", "json", "console"]
 
 _SECRET_KEYS: Final = re.compile(
-    r"(?i)(^|[_-])(token|secret|password|passwd|authorization|credentials?|private_?key|user_?data|api_?key)$"
+    r"(?i)(^|(?<!client)_)token$|[_-]secret$|(^|_)(password|passwd|authorization|credentials?|private_?key|user_?data|api_?key)$"
 )
+"""Not ``secret`` alone, which is the name of a Secret, nor ``client_token``, which clouds show in their consoles."""
 _SECRET_TEXT: Final = re.compile(
     r"(?P<bootstrap>\b[a-z0-9]{6})\.[a-z0-9]{16}\b"
     r"|(?P<bearer>(?i:\bbearer))\s+[A-Za-z0-9._~+/=-]+"

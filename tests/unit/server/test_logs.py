@@ -64,7 +64,15 @@ def test_no_secret_reaches_the_log(stream: io.StringIO, form: logs.Format) -> No
     logs.configure(level="debug", format=form, stream=stream)
     log = structlog.get_logger("ours")
     said = f"token {TOKEN} made"
-    log.info(said, token="hush1", api_token="hush2", password="hush3", userData="hush4", user_data=b"hush5")
+    log.info(
+        said,
+        token="hush1",
+        api_token="hush2",
+        password="hush3",
+        client_secret="hush11",
+        userData="hush4",
+        user_data=b"hush5",
+    )
     log.info("nested", body={"data": {"password": "hush6"}, "list": [f"x {TOKEN}", ("Bearer hush7",)]})
     log.info("object", thing=type("T", (), {"__repr__": lambda _: f"T({TOKEN})"})())
     log.info("header", authorization="Bearer hush8", note="Authorization: Bearer hush9.abc-_")
@@ -87,6 +95,8 @@ def test_what_is_no_secret_is_left_alone(stream: io.StringIO) -> None:
     logs.configure(level="info", format="json", stream=stream)
     fields = {
         "token_id": "abc123",
+        "secret": "nodeset-provider/cloud",
+        "client_token": "11111111-2222-3333-4444-555555555555",
         "key": "nodes/a",
         "secret_name": "cloud",
         "uid": "11111111-2222-3333-4444-555555555555",
