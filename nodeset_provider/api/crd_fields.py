@@ -114,11 +114,11 @@ def _reserved(field: str) -> _Keys:
 _CONDITIONS: _Keys = {"maxItems": 16, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 
-def _once_an_attempt(field: str, what: str) -> Rule:
+def _once_an_attempt(field: str) -> Rule:
     return Rule(
         f"!has(oldSelf.{field}) || self.attempt > oldSelf.attempt || "
         f"has(self.{field}) && self.{field} == oldSelf.{field}",
-        f"status.{field} is {what}: it can change only together with a higher status.attempt",
+        f"status.{field} is set once an attempt: it can change only together with a higher status.attempt",
     )
 
 
@@ -233,7 +233,7 @@ FIELDS: Constraints = {
             ),
         ),
         "permissions": cel.text(
-            4, cel.matches("^[0-7]{3,4}$", 'permissions must be an octal number in quotes, such as "0644"')
+            16, cel.matches("^[0-7]{3,4}$", 'permissions must be an octal number in quotes, such as "0644"')
         ),
     },
     # --- NodeSet -----------------------------------------------------------------------------------------------------
@@ -301,14 +301,18 @@ FIELDS: Constraints = {
         "time": {"format": "date-time"},
     },
     MachineStatus: {
-        "": cel.rules(
-            Rule(
-                "self.attempt >= oldSelf.attempt",
-                "status.attempt never falls: its client tokens of earlier attempts are used up",
+        "": {
+            # So that there is always an attempt to compare with, and no way round it by taking the status away.
+            "default": {"attempt": 1},
+            **cel.rules(
+                Rule(
+                    "self.attempt >= oldSelf.attempt",
+                    "status.attempt never falls: the client tokens of earlier attempts are used up",
+                ),
+                _once_an_attempt("providerID"),
+                _once_an_attempt("clientToken"),
             ),
-            _once_an_attempt("providerID", "set once an attempt"),
-            _once_an_attempt("clientToken", "set once an attempt"),
-        ),
+        },
         "attempt": cel.rules(Rule("self >= 1", "attempt counts from 1")),
         "client_token": {"maxLength": 64},
         "provider_id": {"maxLength": 1024},
