@@ -22,8 +22,8 @@ _FLAG_DEFAULTS: Final = {
     "unready": 20 * 60 * _NANOSECONDS,
     "provision": 15 * 60 * _NANOSECONDS,
 }
-"""The defaults of --scale-down-unneeded-time, --scale-down-unready-time and --max-node-provision-time, for a duration that
-the request does not carry: releases before 1.29 know no MaxNodeProvisionTime."""
+"""The defaults of --scale-down-unneeded-time, --scale-down-unready-time and --max-node-provision-time, for a duration
+that the request does not carry: releases before 1.29 know no MaxNodeProvisionTime."""
 
 
 def has_overrides(options: AutoscalingOptions | None) -> bool:

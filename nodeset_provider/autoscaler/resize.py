@@ -39,8 +39,8 @@ class _Effect(enum.Enum):
 
     HAPPENED = enum.auto()
     CANNOT_HAPPEN = enum.auto()
+    """Or has happened and deciding again will find that there is nothing left to do."""
     OPEN = enum.auto()
-    UNKNOWN = enum.auto()
 
 
 class Resizer:
@@ -86,13 +86,11 @@ class Resizer:
                 return change
             if doubt is None:
                 continue
-            effect = _judge(before, doubt, node_set)
+            effect = _judge(before, doubt, node_set, repeatable=repeatable)
             if effect is _Effect.HAPPENED:
                 self._observe(before, node_set)
                 return doubt
-            if effect is _Effect.UNKNOWN:
-                _require_repeatable(group, repeatable=repeatable)
-            if effect is not _Effect.OPEN:
+            if effect is _Effect.CANNOT_HAPPEN:
                 doubt = None
         raise Refused(grpc.StatusCode.ABORTED, f"NodeSet {group!r} kept changing while its size was written; ask again")
 
@@ -116,22 +114,17 @@ class Resizer:
         )
 
 
-def _require_repeatable(group: str, *, repeatable: bool) -> None:
-    if not repeatable:
-        raise unavailable(
-            f"the API server's answer was lost and NodeSet {group!r} has changed since: whether the new size took effect"
-            " is unknown; read the target size"
-        )
-
-
-def _judge(before: NodeSet, change: Resize, fresh: NodeSet) -> _Effect:
-    """Whether ``change``, sent for the version ``before``, is in ``fresh``."""
+def _judge(before: NodeSet, change: Resize, fresh: NodeSet, *, repeatable: bool) -> _Effect:
+    """Whether ``change``, sent for the version ``before``, is in ``fresh``; raises Refused where nothing tells."""
     if fresh.metadata.resource_version == before.metadata.resource_version:
         return _Effect.OPEN  # it may still arrive; the same change for the same version can be sent again
     # From here on the precondition no longer holds: what has not happened cannot happen any more.
     spec_changes = fresh.metadata.generation - before.metadata.generation
-    if spec_changes <= 0:
+    if spec_changes == 1 and change.is_in(fresh):
+        return _Effect.HAPPENED
+    if spec_changes <= 1 or repeatable:
         return _Effect.CANNOT_HAPPEN
-    if spec_changes == 1:
-        return _Effect.HAPPENED if change.is_in(fresh) else _Effect.CANNOT_HAPPEN
-    return _Effect.UNKNOWN
+    raise unavailable(
+        f"the API server's answer was lost and NodeSet {before.metadata.name!r} has changed since: whether the new size"
+        " took effect is unknown; read the target size"
+    )
