@@ -20,8 +20,8 @@ from nodeset_driver_simulated.boot.certificate import Request, make_request
 from nodeset_driver_simulated.boot.errors import BootError
 from nodeset_driver_simulated.boot.join import Join, read_join
 from nodeset_driver_simulated.boot.node import Hardware, new_node, ready_patch
-from nodeset_driver_simulated.boot.pace import poll_after, retry_after
-from nodeset_driver_simulated.cloud.records import Record
+from nodeset_driver_simulated.boot.pace import CertificatePace, retry_after
+from nodeset_driver_simulated.cloud.records import Boot, Record
 from nodeset_driver_simulated.cloud.store import Store
 
 _CONSOLE_LINES = 100
@@ -50,7 +50,7 @@ class Boots:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unpaused = asyncio.Event()
         self._unpaused.set()
-        self._waiting = 0
+        self._pace = CertificatePace(random)
 
     def start(self, records: Iterable[Record]) -> None:
         """Boot those machines, each once it runs."""
@@ -112,33 +112,39 @@ class Boots:
             attempt += 1
 
     async def _join(self, record: Record, join: Join, request: Request) -> None:
-        await self._servers.post_csr(join, request)
-        self._say(record, f"kubelet: waits for the certificate of request {request.name}")
-        certificate = await self._wait_for_certificate(join, request)
+        if not record.certificate:
+            await self._servers.post_csr(join, request)
+            self._say(record, f"kubelet: waits for the certificate of request {request.name}")
+            # Kept as on a kubelet's disk: once the Node is there the token goes, and there is no other way back.
+            record.certificate = await self._wait_for_certificate(join, request)
+            self._say(record, "kubelet: has its certificate")
         hardware, now = self._hardware(record), self._now()
         await self._servers.register(
             join,
-            certificate,
+            record.certificate,
             request.key_pem,
             new_node(join, hardware, now=now),
             ready_patch(join, hardware, now=now),
         )
 
     async def _wait_for_certificate(self, join: Join, request: Request) -> bytes:
-        self._waiting += 1
+        waited: float | None = None
+        attempt, begun = 0, self._clock()
+        self._pace.begin()
         try:
-            attempt = 0
             while True:
-                await asyncio.sleep(poll_after(attempt, self._waiting, self._random))
+                await asyncio.sleep(self._pace.seconds(attempt))
                 certificate = await self._servers.certificate(join, request)
                 if certificate is not None:
+                    waited = max(0.0, self._clock() - begun)
                     return certificate
                 attempt += 1
         finally:
-            self._waiting -= 1
+            self._pace.end(waited)
 
-    def _finish(self, record: Record, outcome: str, line: str) -> None:
-        record.boot = "joined" if outcome == "joined" else "failed"
+    def _finish(self, record: Record, outcome: Boot, line: str) -> None:
+        record.boot = outcome
+        record.certificate = b""
         self._say(record, line)
         self._store.forget_user_data(record.id)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import click
 import msgspec
+import uvloop
 
 from nodeset_driver_simulated.cloud.process import serve
 from nodeset_driver_simulated.cloud.settings import Settings, check_settings, load_settings
@@ -66,7 +66,7 @@ def serve_command(
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         settings = check_settings(_with_flags(_load(settings_file), given))
-        asyncio.run(serve(settings, state=state, host=host, port=port, api_token=api_token, ready=_ready))
+        uvloop.run(serve(settings, state=state, host=host, port=port, api_token=api_token, ready=_ready))
     except (StateInUse, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 

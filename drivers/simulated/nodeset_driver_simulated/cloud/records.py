@@ -33,6 +33,8 @@ class Record(msgspec.Struct, kw_only=True):
     """At ``running_at`` it fails instead."""
     boot: Boot = "pending"
     """What became of its user-data: joined, given up for good, or never to be read."""
+    certificate: bytes = b""
+    """The kubelet's, between its issue and the Node's first status."""
     gone_at: float | None = None
     """Set by the deletion; None while nobody asked for one."""
     disk_gone_at: float | None = None
