@@ -16,4 +16,4 @@ class Image(WireStruct, frozen=True, forbid_unknown_fields=True):
     container_runtime_version: str = "containerd://2.1.0"
     kubelet_port: int = 10250
     node_annotations: dict[str, str] = msgspec.field(default_factory=lambda: {"kwok.x-k8s.io/node": "fake"})
-    """Put on the Node with its first Ready status, so that kwok plays the kubelet from then on."""
+    """Put on the Node, so that kwok plays the kubelet once it is Ready."""

@@ -58,7 +58,11 @@ def new_node(join: Join, hardware: Hardware, *, now: str) -> dict[str, Any]:
         "metadata": {
             "name": join.node_name,
             "labels": {**default_labels(join, hardware), **join.labels},
-            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+            # kwok takes up a Node by the annotations that it is born with: it does not look at those of a change.
+            "annotations": {
+                "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+                **hardware.image.node_annotations,
+            },
         },
         "spec": spec,
         "status": _status(join, hardware, machine, now=now, ready=False),
