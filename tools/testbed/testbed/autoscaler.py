@@ -35,7 +35,7 @@ _FAST = (
     "--initial-node-group-backoff-duration=30s",
     "--max-bulk-soft-taint-count=0",
 )
-"""What takes minutes in production takes seconds here. A release that lacks one of these flags goes without."""
+"""What takes minutes in production takes seconds here. A release, or the stand-in, that lacks a flag goes without."""
 
 
 def real_autoscaler(environment: Mapping[str, str] = os.environ) -> Path | None:
@@ -86,7 +86,7 @@ class ClusterAutoscaler(Service):
             f"--cloud-config={self._cloud_config}",
             f"--kubeconfig={self._kubeconfig}",
             f"--address={HOST}:{self._http.number}",
-            *_known(self._binary, _FAST),
+            *_known([self._binary], _FAST),
             *self._flags,
         ]
 
@@ -95,22 +95,31 @@ class ClusterAutoscaler(Service):
 
 
 class StandInAutoscaler(Service):
-    """``nodeset-provider rehearse autoscale``: a small stand-in for the real one, for the demo and the tests."""
+    """``nodeset-provider rehearse autoscale``: a small stand-in for the real one, for the demo and the tests.
+
+    Attributes:
+        events: file of what it decided, one JSON object a line.
+    """
+
+    _COMMAND = (Path(sys.executable).with_name("nodeset-provider"), "rehearse", "autoscale")
 
     def __init__(self, control_plane: ControlPlane, provider: Provider, *, flags: Sequence[str] = ()) -> None:
         super().__init__("stand-in-autoscaler", folder=control_plane.folder, logs=control_plane.logs)
+        self.events = self.log.with_suffix(".events.jsonl")
         self._arguments = [
             *(f"--{name}={value}" for name, value in provider.client_options.items()),
             f"--kubeconfig={control_plane.kubeconfig_for('stand-in-autoscaler', ['system:masters'])}",
+            f"--events={self.events}",
+            *_known(self._COMMAND, _FAST),
             *flags,
         ]
 
     def _argv(self) -> Sequence[str | Path]:
-        return [Path(sys.executable).with_name("nodeset-provider"), "rehearse", "autoscale", *self._arguments]
+        return [*self._COMMAND, *self._arguments]
 
 
-def _known(binary: Path, flags: Sequence[str]) -> list[str]:
-    """Those of the flags that this release has: it refuses to start with any other."""
-    usage = subprocess.run([binary, "--help"], capture_output=True, text=True, check=False)  # noqa: S603
+def _known(command: Sequence[str | Path], flags: Sequence[str]) -> list[str]:
+    """Those of the flags that this program has: it refuses to start with any other."""
+    usage = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)  # noqa: S603
     words = set((usage.stdout + usage.stderr).split())
     return [flag for flag in flags if flag.partition("=")[0] in words]
