@@ -1,8 +1,8 @@
 """Events for people: what ``kubectl describe`` and ``kubectl events`` show about an object.
 
 Saying something costs the caller nothing and never fails: :meth:`Recorder.event` only notes it, :meth:`Recorder.run`
-writes. The same thing said again raises the count of the Event that is there (one patch, however often it was said since
-the last one); many different messages with one reason about one object become one "combined" Event. When the API
+writes. The same thing said again raises the count of the Event that is there (one patch, however often it was said
+since the last one); many different messages with one reason about one object become one "combined" Event. When the API
 server cannot keep up, Events are dropped and counted: nothing depends on them.
 
 core/v1 Events, because every tool shows their counts. Needs only the rights to create and patch events.

@@ -32,6 +32,7 @@ WATCH_SECONDS = 300
 """A watch is asked to last this long up to twice as long, so that watches do not all end together (as in client-go)."""
 HEALTHY_WATCH_SECONDS = 5.0
 """A watch that ends sooner counts as a failure, however politely it ended."""
+GATEWAY_TIMEOUT = 504
 BACKOFF_BASE, BACKOFF_CAP = 0.8, 30.0
 """Seconds, client-go's Reflector."""
 
@@ -129,6 +130,7 @@ class Informer(Generic[T]):
     async def _list(self) -> None:
         seen: set[str] = set()
         version = 0
+        self._store.begin_list()
         pages = self._client.pages(
             self._resource, field_selector=self._field_selector, label_selector=self._label_selector, limit=self._page
         )
@@ -163,6 +165,9 @@ class Informer(Generic[T]):
         except Expired:
             raise
         except ApiError as error:
+            if error.status == GATEWAY_TIMEOUT:
+                # "Too large resource version": the server's history went back, or it is far behind. Only a list helps.
+                raise Expired(error.status, error.reason, error.message) from error
             if self._lasted(started):
                 self._backoff.reset()
             await self._pause(error)

@@ -33,6 +33,8 @@ class Store(Generic[T]):
         self._objects: dict[str, T] = {}
         self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in indexers}
         self.progress = 0
+        self._highest = 0
+        self._floor = 0
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -50,19 +52,12 @@ class Store(Generic[T]):
         return [self._objects[key] for key in self._indexes[index].get(value, ())]
 
     def put(self, new: T) -> list[Change[T]]:
-        """An object as a watch, a list or an answer to a write showed it; older than what is here: ignored."""
-        key = self._key(new)
+        """An object as a watch or the answer to a write showed it; older than what is known: ignored."""
+        old = self._objects.get(self._key(new))
+        known = self.progress if old is None else resource_version(old)
         version = resource_version(new)
-        old = self._objects.get(key)
-        if old is None:
-            if version <= self.progress:
-                return []
-        elif version <= resource_version(old):
-            return []
-        elif old.metadata.uid != new.metadata.uid:
-            # Deleted and made again while nobody looked: two objects, so two changes.
-            return [*self._remove(key, old), *self._insert(key, None, new)]
-        return self._insert(key, old, new)
+        self._highest = max(self._highest, version)
+        return [] if version <= known else self._set(old, new)
 
     def delete(self, key: str, version: int) -> list[Change[T]]:
         """A DELETED event; ``version`` is that of the deletion."""
@@ -75,33 +70,49 @@ class Store(Generic[T]):
         """The watch has come this far."""
         self.progress = max(self.progress, version)
 
-    def put_listed(self, new: T, *, version: int) -> list[Change[T]]:
-        """An object of a list at ``version``. It exists then, however long ago it was last written.
+    def begin_list(self) -> None:
+        """A list is about to be asked for. It will show everything that has been seen up to now."""
+        self._floor = max(self._highest, self.progress)
 
-        Where the list is older than what was seen before, the server's history went back (etcd restored from a
-        backup): then the list is right whatever the versions say.
+    def put_listed(self, new: T, *, version: int) -> list[Change[T]]:
+        """An object of the list at ``version``. It exists then, however long ago it was last written.
+
+        Against what was here at ``version`` or before, the list is right, even where it shows an older object.
         """
-        key = self._key(new)
-        old = self._objects.get(key)
-        if old is None:
-            return self._insert(key, None, new)
-        if version < self.progress and old != new:
-            return self._insert(key, old, new)
-        return self.put(new)
+        old = self._objects.get(self._key(new))
+        if old is not None:
+            if resource_version(old) > version and not self._went_back(version):
+                return []  # an own write that came after the list
+            if old.metadata.uid == new.metadata.uid and resource_version(old) == resource_version(new):
+                return []
+        return self._set(old, new)
 
     def finish_list(self, version: int, seen: set[str]) -> list[Change[T]]:
         """The list at ``version`` held ``seen`` and nothing else: what is not in it was deleted, unless it is newer."""
-        rewound = version < self.progress
+        went_back = self._went_back(version)
         gone = [
             (key, old)
             for key, old in self._objects.items()
-            if key not in seen and (rewound or resource_version(old) <= version)
+            if key not in seen and (went_back or resource_version(old) <= version)
         ]
         changes = [change for key, old in gone for change in self._remove(key, old)]
         self.progress = version
+        if went_back:
+            self._highest = version
         return changes
 
-    def _insert(self, key: str, old: T | None, new: T) -> list[Change[T]]:
+    def _went_back(self, version: int) -> bool:
+        """Whether a list shows less than was seen before it was asked for: etcd was restored from a backup.
+
+        Then the list is right whatever the versions say.
+        """
+        return version < self._floor
+
+    def _set(self, old: T | None, new: T) -> list[Change[T]]:
+        if old is not None and old.metadata.uid != new.metadata.uid:
+            # Deleted and made again while nobody looked: two objects, so two changes.
+            return [*self._remove(self._key(old), old), *self._set(None, new)]
+        key = self._key(new)
         if old is not None:
             self._unindex(key, old, new)
         self._objects[key] = new
