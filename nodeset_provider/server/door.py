@@ -59,6 +59,8 @@ class Door:
             else:
                 port = self._server.add_secure_port(str(self._address), self._credentials)
         except RuntimeError:
+            await self._server.start()  # grpcio only lets a server end in peace that has been started
+            await self.stop(0)
             raise CannotListen(
                 f"cannot listen on {self._address}: it is in use or not of this machine; choose another address"
             ) from None
