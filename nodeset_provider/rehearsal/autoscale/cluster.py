@@ -95,7 +95,7 @@ class Cluster:
                 path,
                 query_params=list((query or {}).items()),
                 header_params=headers,
-                body=msgspec.json.encode(body) if body is not None else None,
+                body=body,
                 auth_settings=["BearerToken"],
             )
             answer = self._api.call_api(*call, _request_timeout=_TIMEOUT)

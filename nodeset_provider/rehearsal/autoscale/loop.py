@@ -276,12 +276,13 @@ class Autoscaler:
         marked = self._cluster.mark_going(victim.node)
         try:
             # Between the list and the taint the scheduler may have put a pod there.
-            if not scale_down.is_empty(self._cluster.pods(name)):
-                self._cluster.unmark_going(marked)
-                return
-            self._door.delete_node(group.id, marked)
-        except Refused as error:
+            free = scale_down.is_empty(self._cluster.pods(name))
+            if free:
+                self._door.delete_node(group.id, marked)
+        except (Refused, ClusterError) as error:
+            free = False
             self._events.emit("scale_down_failed", group=group.id, node=name, message=str(error))
+        if free:
+            self._events.emit("scale_down", group=group.id, node=name, idle_seconds=victim.idle_seconds)
+        else:
             self._cluster.unmark_going(marked)
-            return
-        self._events.emit("scale_down", group=group.id, node=name, idle_seconds=victim.idle_seconds)

@@ -1,7 +1,7 @@
 """A small correct external gRPC provider in memory, to be spoiled one rule at a time by the tests."""
 
 # The methods are named by the protocol, their arguments typed by it.
-# ruff: noqa: ANN001, ANN201, ANN202, ANN204, N802
+# ruff: noqa: ANN001, ANN002, ANN003, ANN201, ANN204, N802
 
 import contextlib
 import threading
