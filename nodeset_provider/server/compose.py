@@ -9,6 +9,7 @@ everything else.
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -96,13 +97,13 @@ class _Provider:
         )
         self.front_door = FrontDoor(client, self._node_sets, self._machines, gpu_label=settings.gpu_label)
 
-    def readiness(self) -> Mapping[str, bool]:
-        """What answering takes, and whether it is there."""
-        return {
-            "cache of nodesets": self._node_sets.synced,
-            "cache of machines": self._machines.synced,
-            "not shutting down": not self._stopping,
-        }
+    def missing(self) -> list[str]:
+        """What keeps this process from answering; nothing when it is ready."""
+        caches = {"cache of nodesets": self._node_sets.synced, "cache of machines": self._machines.synced}
+        return [
+            *(["shutting down"] if self._stopping else []),
+            *(name for name, synced in caches.items() if not synced),
+        ]
 
     async def run(self, door: Door, lag: LoopLag, stop: asyncio.Event) -> None:
         """Until ``stop``; then in the order that the module tells."""
@@ -131,6 +132,11 @@ class _Provider:
         """Health turns SERVING when there is something to answer from."""
         await self._node_sets.wait_synced()
         await self._machines.wait_synced()
+        # A full collection walks everything that was imported and cached: 160 ms for the imports alone and 266 ms with
+        # 5,000 Machines and Nodes on a busy machine, in which no RPC is answered. What is here now stays, so it is set
+        # aside once; what dies of it later is freed by its reference count all the same.
+        gc.collect()
+        gc.freeze()
         await door.set_serving(serving=True)
         log.info("ready", nodesets=len(self._node_sets), machines=len(self._machines))
 
@@ -186,7 +192,7 @@ async def _probes(settings: Settings, provider: _Provider, lag: LoopLag) -> Asyn
         yield
         return
     wanted = parse_address(settings.http.listen)
-    probes = Probes(wanted, ready=provider.readiness, lag=lag)
+    probes = Probes(wanted, missing=provider.missing, lag=lag)
     try:
         try:
             address = await probes.start()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -26,8 +26,8 @@ UNHEALTHY_LAG: Final = 10.0
 """Seconds. A loop that is held up so long at every look does not come back by itself."""
 _UNHEALTHY_LOOKS: Final = 3
 
-Conditions = Callable[[], Mapping[str, bool]]
-"""What readiness takes, by name."""
+Missing = Callable[[], Sequence[str]]
+"""Names what there is not yet of what answering takes."""
 
 
 class LoopLag:
@@ -58,9 +58,9 @@ class LoopLag:
 class Probes:
     """The HTTP server. ``start`` answers with the address that it listens on; raises OSError where it cannot."""
 
-    def __init__(self, address: Address, *, ready: Conditions, lag: LoopLag) -> None:
+    def __init__(self, address: Address, *, missing: Missing, lag: LoopLag) -> None:
         self._address = address
-        self._ready = ready
+        self._missing = missing
         self._lag = lag
         application = web.Application()
         application.add_routes(
@@ -86,8 +86,7 @@ class Probes:
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        missing = [name for name, there in self._ready().items() if not there]
-        if missing:
+        if missing := self._missing():
             return web.Response(status=503, text=f"not ready: {', '.join(missing)}\n")
         return web.Response(text="ok\n")
 

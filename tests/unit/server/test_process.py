@@ -47,7 +47,7 @@ class Provider:
         return next((line for line in self.lines() if line["event"] == event), None)
 
     def wait_for(self, event: str) -> dict[str, Any]:
-        self.process.wait_until(lambda: self.said(event) is not None, timeout=60, what=f"it said {event!r}")
+        self.process.wait_until(lambda: self.said(event) is not None, timeout=120, what=f"it said {event!r}")
         found = self.said(event)
         assert found is not None
         return found
@@ -106,7 +106,7 @@ def ended(provider: Provider, *, within: float = 30) -> int:
 
 def run_to_end(folder: Path, arguments: Sequence[str]) -> tuple[int, Provider]:
     with Provider(folder, *arguments) as provider:
-        return ended(provider, within=60), provider
+        return ended(provider, within=120), provider
 
 
 def test_without_an_api_server_it_serves_says_so_and_waits(tmp_path: Path, kubeconfig: str) -> None:
