@@ -164,4 +164,4 @@ class InformerMachine(RuleBasedStateMachine):
 
 
 TestTheCacheConvergesToTheServer = InformerMachine.TestCase
-TestTheCacheConvergesToTheServer.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestTheCacheConvergesToTheServer.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
