@@ -36,6 +36,7 @@ class Credentials(msgspec.Struct, frozen=True):
         return f"Credentials(endpoint={self.endpoint!r})"
 
 
+REQUIRED_CREDENTIALS = ("endpoint", "token")
 _KNOWN = tuple(field.encode_name for field in msgspec.structs.fields(Config))
 
 
@@ -68,8 +69,7 @@ def parse_credentials(credentials: Mapping[str, bytes]) -> Credentials:
             raise InvalidSpec(f"key {key} of the credentials Secret is not ASCII text", field=key) from None
         if not values[key]:
             raise InvalidSpec(f"key {key} is missing from the credentials Secret, or empty", field=key)
-    url = urlsplit(values["endpoint"])
-    if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.query:
+    if not _is_endpoint(values["endpoint"]):
         raise InvalidSpec(
             "key endpoint of the credentials Secret must be an http(s) URL without user or query", field="endpoint"
         )
@@ -78,4 +78,10 @@ def parse_credentials(credentials: Mapping[str, bytes]) -> Credentials:
     return Credentials(endpoint=values["endpoint"].rstrip("/"), token=values["token"])
 
 
-REQUIRED_CREDENTIALS = ("endpoint", "token")
+def _is_endpoint(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        numbered = url.port != 0
+    except ValueError:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.hostname) and numbered and not (url.username or url.query)

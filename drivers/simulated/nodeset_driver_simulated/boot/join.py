@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
-from nodeset_driver_simulated.boot.cloud_config import CloudConfig, read_cloud_config
+from nodeset_driver_simulated.boot.cloud_config import CloudConfig, parse_yaml, read_cloud_config
 from nodeset_driver_simulated.boot.errors import BootError
 from nodeset_driver_simulated.boot.kubelet import read_flags
 
@@ -38,7 +36,7 @@ def read_join(user_data: bytes, *, hostname: str) -> Join:
     """The join configuration; ``hostname`` is the cloud's name for the machine. Raises BootError."""
     config = read_cloud_config(user_data)
     flags = read_flags(config)
-    settings = _settings(_yaml(config, flags.config, "--config")) if flags.config else {}
+    settings = _settings(config, _yaml(config, flags.config, "--config")) if flags.config else {}
     server, ca_pem, token = _kubeconfig(config, flags.bootstrap_kubeconfig)
     node_name = (flags.hostname_override or config.hostname or hostname).strip().lower()
     if not node_name or len(node_name) > _NAME_LIMIT or not node_name.replace("-", "").replace(".", "").isalnum():
@@ -58,12 +56,12 @@ def read_join(user_data: bytes, *, hostname: str) -> Join:
     )
 
 
-def _settings(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def _settings(config: CloudConfig, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The KubeletConfiguration, as far as a kubelet looks before it asks anybody for anything."""
     if (document.get("apiVersion"), document.get("kind")) != _CONFIG_API:
         raise BootError(f"kubelet: --config is not a {_CONFIG_API[1]} of {_CONFIG_API[0]}")
-    client_ca = (document.get("authentication") or {}).get("x509") or {}
-    if not isinstance(client_ca, dict):
-        raise BootError("kubelet: authentication.x509 of --config is not a mapping")
+    if client_ca := _string(_mapping(_mapping(document, "authentication"), "x509"), "clientCAFile"):
+        _read(config, client_ca, "unable to load client CA file")
     return document
 
 
@@ -111,8 +109,9 @@ def _read(config: CloudConfig, path: str, what: str) -> bytes:
 def _yaml(config: CloudConfig, path: str, what: str) -> Mapping[str, Any]:
     content = _read(config, path, what)
     try:
-        document = yaml.load(content, Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        document = parse_yaml(content, path)
+    except BootError:
+        # Not what is wrong with it: it may quote a line with a token in it.
         raise BootError(f"kubelet: {what}: {path} is not YAML") from None
     if not isinstance(document, dict):
         raise BootError(f"kubelet: {what}: {path} is not a mapping")
@@ -123,6 +122,13 @@ def _list(document: Mapping[str, Any], key: str) -> list[Any]:
     value = document.get(key) or []
     if not isinstance(value, list):
         raise BootError(f"kubelet: {key} is not a list")
+    return value
+
+
+def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = document.get(key) or {}
+    if not isinstance(value, dict):
+        raise BootError(f"kubelet: {key} is not a mapping")
     return value
 
 
