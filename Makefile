@@ -14,12 +14,13 @@ SYNCED := .venv/.synced
 DOCS_ENV := build/docs-env
 PROJECTS := pyproject.toml $(wildcard drivers/*/pyproject.toml) tools/testbed/pyproject.toml
 
-# Tests run with what is built or found once, so that a test never starts a build by itself.
 PYTEST := $(BIN)/python -m pytest
+# Each worker of the integration tests runs control planes of its own, half a gigabyte and most of a core each.
+WORKERS ?= 2
 
 .PHONY: help
 help: ## Say what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up, done by every target that needs it -----------------------------------------------------------------------
 $(UV): Makefile
@@ -43,16 +44,20 @@ controlplane: $(SYNCED) ## Build the real control plane and kwok, once per versi
 	@$(BIN)/python -m testbed.build
 
 # --- what people come for ---------------------------------------------------------------------------------------------
+.PHONY: demo
+demo: controlplane ## Show pending pods becoming machines (KEEP=1 leaves it running; CLUSTER_AUTOSCALER=/path)
+	@$(BIN)/python -m testbed.demo
+
 .PHONY: test
 test: test-unit test-integration ## Run all tests
 
 .PHONY: test-unit
 test-unit: $(SYNCED) ## Run the tests that need nothing but Python
-	$(PYTEST) tests/unit
+	$(PYTEST) -n $(WORKERS) tests/unit
 
 .PHONY: test-integration
 test-integration: controlplane ## Run the tests on a real control plane
-	$(PYTEST) tests/integration
+	$(PYTEST) -n $(WORKERS) --dist loadfile tests/integration
 
 .PHONY: check
 check: $(SYNCED) ## Format, lint, types, layers, protocol, generated files, lock file
