@@ -7,6 +7,7 @@ becomes a Python object. Bodies are Structs or dicts. Nothing is cached and noth
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any, Generic, Literal
 
 import msgspec
@@ -122,8 +123,9 @@ class Client:
         chunks = self._transport.stream(
             "watch", resource.plural, resource.path(), query=query, timeout_seconds=timeout_seconds
         )
-        async for line in _lines(chunks):
-            yield _event(codec, line)
+        async with aclosing(chunks), aclosing(_lines(chunks)) as lines:
+            async for line in lines:
+                yield _event(codec, line)
 
     async def create(self, resource: Resource[T], body: object, *, subresource: str = "", name: str = "") -> T:
         """POST. ``body`` is a Struct or a dict; apiVersion and kind are filled in from the resource.
