@@ -24,7 +24,9 @@ from nodeset_provider.api.names import (
     CSR_SIGNER_CLIENT,
 )
 from nodeset_provider.api.node import Node
+from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.kube.client import Client
+from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.errors import NotFound
 from nodeset_provider.kube.events import Recorder
@@ -149,6 +151,7 @@ class CertificateController:
         nodes: Informer[Node],
         token_user: Callable[[Machine], str],
         recorder: Recorder,
+        clock: Clock,
         workers: int,
     ) -> None:
         self._client = client
@@ -157,7 +160,7 @@ class CertificateController:
         self._nodes = nodes
         self._token_user = token_user
         self._recorder = recorder
-        self.lane: Controller[str] = Controller("csr", self.reconcile, workers=workers)
+        self.lane: Controller[str] = make_lane("csr", self.reconcile, workers=workers, clock=clock)
 
     def on_request(self, _old: CertificateSigningRequest | None, new: CertificateSigningRequest | None) -> None:
         """A request came or changed."""

@@ -6,7 +6,7 @@ A create whose answer is lost is repeated *under the same name*: the API server 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -63,8 +63,17 @@ class MachineMaker:
         results = await asyncio.gather(*(self._make(nodeset, resolution, name, pending) for name in names))
         return next((error for error in results if error is not None), None)
 
-    async def delete(self, machine: Machine) -> None:
-        """Ask for the deletion of that very Machine; its finalizer keeps it until the cloud's machine is gone."""
+    async def delete(self, machines: Sequence[Machine]) -> None:
+        """Ask for the deletion of these very Machines; their finalizers keep them until the cloud's machines are gone.
+
+        Raises the first ApiError once every one of them was tried.
+        """
+        results = await asyncio.gather(*(self._delete(machine) for machine in machines), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _delete(self, machine: Machine) -> None:
         try:
             going = await self._client.delete(MACHINES, machine.metadata.name, uid=machine.metadata.uid)
         except (NotFound, Conflict):

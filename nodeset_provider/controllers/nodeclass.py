@@ -18,6 +18,7 @@ from nodeset_provider.api.names import API_VERSION, CONDITION_READY, CONDITION_V
 from nodeset_provider.api.nodeclass import NodeClass, NodeClassStatus, ResolvedTemplate
 from nodeset_provider.controllers.conditions import to_wire, with_condition
 from nodeset_provider.controllers.drivers import AccountUnusable, Drivers
+from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.merge import diff_patch
 from nodeset_provider.controllers.resolver import Problem, invalid_config
 from nodeset_provider.controllers.template import resolved_template
@@ -144,7 +145,8 @@ class NodeClassController:
         self._failures: dict[str, tuple[int, int]] = {}
         """Name → (generation, looks in vain)."""
         self.lanes: dict[str, Controller[str]] = {
-            driver: Controller(f"nodeclass/{driver}", self.reconcile, workers=workers) for driver in drivers.names
+            driver: make_lane(f"nodeclass/{driver}", self.reconcile, workers=workers, clock=clock)
+            for driver in drivers.names
         }
 
     def on_node_class(self, old: NodeClass | None, new: NodeClass | None) -> None:

@@ -22,6 +22,7 @@ from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers import nodeset_plan
 from nodeset_provider.controllers.drivers import Drivers
 from nodeset_provider.controllers.indexes import MACHINE_BY_NODESET, MACHINE_INDEXERS, NODESET_BY_CLASS
+from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.machine_maker import MachineMaker
 from nodeset_provider.controllers.nodeset_status import status_patch, summarise
 from nodeset_provider.controllers.resolver import (
@@ -111,8 +112,11 @@ class NodeSetController:
         self._states: dict[str, _State] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self.lanes: dict[str, Controller[str]] = {
-            driver: Controller(
-                f"nodeset/{driver}" if driver else "nodeset", partial(self._reconcile, driver), workers=workers
+            driver: make_lane(
+                f"nodeset/{driver}" if driver else "nodeset",
+                partial(self._reconcile, driver),
+                workers=workers,
+                clock=clock,
             )
             for driver in (*sorted(drivers.names), NOBODYS)
         }
@@ -205,9 +209,7 @@ class NodeSetController:
             nodeset, self._machines_of(nodeset), template_hash=resolution.hash if resolution is not None else ""
         )
         for start in range(0, len(plan.delete), BATCH):
-            async with asyncio.TaskGroup() as tasks:
-                for machine in plan.delete[start : start + BATCH]:
-                    tasks.create_task(self._maker.delete(machine))
+            await self._maker.delete(plan.delete[start : start + BATCH])
         state.refused = None
         if resolution is None or not plan.create:
             return False

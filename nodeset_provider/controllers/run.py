@@ -179,6 +179,7 @@ class Controllers:
             nodes=own.nodes,
             token_user=lambda machine: tokens.of(machine).username,
             recorder=self._recorder,
+            clock=self._clock,
             workers=config.csr_workers,
         )
         return _Term(machine, nodeset, node_class, certificates)

@@ -19,6 +19,7 @@ from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers.births import Births
 from nodeset_provider.controllers.indexes import MACHINE_BY_NODESET, MACHINE_BY_PROVIDER_ID, NODE_BY_PROVIDER_ID
+from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.machine import initialize, launch, register, terminate, watch
 from nodeset_provider.controllers.machine.actions import Action, Release, Wait
 from nodeset_provider.controllers.machine.effects import Effects
@@ -70,7 +71,7 @@ class MachineController:
         self._clock = clock
         self._memory: dict[str, Memory] = {}
         self.lanes: dict[str, Controller[str]] = {
-            driver: Controller(f"machine/{driver}", self.reconcile, workers=workers) for driver in drivers
+            driver: make_lane(f"machine/{driver}", self.reconcile, workers=workers, clock=clock) for driver in drivers
         }
 
     async def run(self) -> None:
