@@ -98,19 +98,23 @@ class World:
         for (base, _), body in sorted(self.api.objects.items()):
             informer, resource = self._cache(base)
             informer.observe(_decode(resource, body))
-        self.heard = self.api.version
+        self.heard = {NODE_SETS.path(): self.api.version, MACHINES.path(): self.api.version}
         for informer in (self.node_sets, self.machines):
             informer._store.advance(self.api.version)
             if synced:
                 informer._synced.set()
 
-    def catch_up(self, events: int | None = None) -> None:
-        """Let the caches hear of the next ``events`` changes, of all without a number."""
-        waiting = [entry for entry in self.api._history if entry[0] > self.heard]
+    def catch_up(self, events: int | None = None, resource: Resource[Any] | None = None) -> None:
+        """Let the caches hear of the next ``events`` changes (of all) of one kind (of every kind)."""
+        waiting = [
+            entry
+            for entry in self.api._history
+            if entry[0] > self.heard[entry[2]] and (resource is None or entry[2] == resource.path())
+        ]
         for version, kind, base, body in waiting[:events]:
-            informer, resource = self._cache(base)
-            informer._apply(WatchEvent(kind, _decode(resource, body), str(version)))  # type: ignore[arg-type]
-            self.heard = version
+            informer, kept = self._cache(base)
+            informer._apply(WatchEvent(kind, _decode(kept, body), str(version)))  # type: ignore[arg-type]
+            self.heard[base] = version
 
     def _cache(self, base: str) -> tuple[Informer[Any], Resource[Any]]:
         return (self.node_sets, NODE_SETS) if base == NODE_SETS.path() else (self.machines, MACHINES)
@@ -211,9 +215,9 @@ class World:
 
     # --- what the autoscaler does ------------------------------------------------------------------------------------
 
-    async def call(self, rpc: str, request: Any = None, **fields: Any) -> Any:
-        """The response, or Denied; ``request`` may be raw bytes."""
-        raw = request if isinstance(request, bytes) else (request or REQUESTS[rpc](**fields)).SerializeToString()
+    async def call(self, rpc: str, **fields: Any) -> Any:  # noqa: ANN401 - the response of that RPC
+        """The response, or Denied."""
+        raw = REQUESTS[rpc](**fields).SerializeToString()
         answer = await self.handlers[rpc](raw, Context())  # type: ignore[arg-type]
         if self.deliver:
             self.catch_up()

@@ -1,5 +1,7 @@
 """What the autoscaler is shown of groups, nodes and instances. Each docstring names the contract's section and rule."""
 
+from collections.abc import Awaitable
+
 import grpc
 import pytest
 from autoscaler_world import Denied, World
@@ -8,13 +10,13 @@ from nodeset_provider.autoscaler.departed import Departed
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
 
 
-async def denied(call) -> Denied:
+async def denied(call: Awaitable[object]) -> Denied:
     with pytest.raises(Denied) as caught:
         await call
     return caught.value
 
 
-async def test_node_group_for_node_returns_all_four_fields(world):
+async def test_node_group_for_node_returns_all_four_fields(world: World) -> None:
     """§2: with the id alone the autoscaler sees min = max = 0 and scales a group with min 2 down to 0."""
     world.node_set(minimum=2, maximum=7)
     world.machine(provider_id="cloud://1", registered=True)
@@ -25,7 +27,7 @@ async def test_node_group_for_node_returns_all_four_fields(world):
     assert listed == group
 
 
-async def test_a_node_of_nobody_gets_an_empty_group(world):
+async def test_a_node_of_nobody_gets_an_empty_group(world: World) -> None:
     """§2: id "" = not managed; scenario 32: unmanaged nodes stay untouched."""
     world.node_set()
     answer = await world.call("NodeGroupForNode", node=pb.ExternalGrpcNode(providerID="other://1", name="n"))
@@ -33,7 +35,7 @@ async def test_a_node_of_nobody_gets_an_empty_group(world):
     assert answer.nodeGroup == pb.NodeGroup()
 
 
-async def test_a_node_is_resolved_by_provider_id_never_by_name_or_label(world):
+async def test_a_node_is_resolved_by_provider_id_never_by_name_or_label(world: World) -> None:
     """§3: placeholders resolve by providerID first, never by labels; 'look-up by name or label' is a usual mistake."""
     world.node_set("a")
     world.node_set("b")
@@ -42,19 +44,19 @@ async def test_a_node_is_resolved_by_provider_id_never_by_name_or_label(world):
     assert (await world.group_of("cloud://stranger", "a-1", **{"nodeset.dev/nodeset": "a"})).id == ""
 
 
-async def test_a_node_without_provider_id_is_nobodys(world):
+async def test_a_node_without_provider_id_is_nobodys(world: World) -> None:
     """§3: it would count as registered while its instance counts as unregistered."""
     world.node_set()
     world.machine(name="a-1", provider_id="cloud://1")
     assert (await world.group_of("", "a-1")).id == ""
 
 
-async def test_a_node_without_id_and_name_is_refused(world):
+async def test_a_node_without_id_and_name_is_refused(world: World) -> None:
     """Empty ids are the caller's mistake and are named."""
     assert (await denied(world.group_of(""))).code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_placeholders_resolve_to_their_group(world):
+async def test_placeholders_resolve_to_their_group(world: World) -> None:
     """§3: placeholder nodes: name = providerID = Instance.id, no labels."""
     world.node_set(replicas=2)
     machine = world.machine(name="a-1")
@@ -63,7 +65,7 @@ async def test_placeholders_resolve_to_their_group(world):
     assert (await world.group_of("nodeset://pending/a/2", "nodeset://pending/a/2")).id == ""
 
 
-async def test_a_placeholder_still_resolves_after_its_machine_got_a_provider_id(world):
+async def test_a_placeholder_still_resolves_after_its_machine_got_a_provider_id(world: World) -> None:
     """§3: the autoscaler keeps asking by the id it saw first until it lists the instances again."""
     world.node_set(replicas=1)
     machine = world.machine(name="a-1")
@@ -71,7 +73,7 @@ async def test_a_placeholder_still_resolves_after_its_machine_got_a_provider_id(
     assert (await world.group_of("nodeset://pending/a-1", "nodeset://pending/a-1")).id == "a"
 
 
-async def test_after_delete_nodes_the_node_is_nobodys(world):
+async def test_after_delete_nodes_the_node_is_nobodys(world: World) -> None:
     """§3: after DeleteNodes answer NodeGroupForNode with "" (#9877)."""
     world.node_set(replicas=1)
     world.machine(provider_id="cloud://1", registered=True)
@@ -79,7 +81,7 @@ async def test_after_delete_nodes_the_node_is_nobodys(world):
     assert (await world.group_of("cloud://1", "n")).id == ""
 
 
-async def test_every_requested_machine_is_listed_at_once(world):
+async def test_every_requested_machine_is_listed_at_once(world: World) -> None:
     """§3: list a Creating instance at once for each requested one; target = non-deleting instances + pending ones."""
     world.node_set(replicas=0)
     await world.call("NodeGroupIncreaseSize", id="a", delta=2)
@@ -95,14 +97,14 @@ async def test_every_requested_machine_is_listed_at_once(world):
     }
 
 
-async def test_an_instance_id_is_exactly_the_provider_id(world):
+async def test_an_instance_id_is_exactly_the_provider_id(world: World) -> None:
     """§3: matching is exact: Instance.id == node.spec.providerID."""
     world.node_set(replicas=1)
     world.machine(provider_id="Cloud://Zone/ID-1 ", registered=True)
     assert await world.states() == {"Cloud://Zone/ID-1 ": "instanceRunning"}
 
 
-async def test_states_follow_the_machine(world):
+async def test_states_follow_the_machine(world: World) -> None:
     """§2: state `unspecified` would become a nil status and drop the error."""
     world.node_set(replicas=4, removeFirst=["a-4"])
     world.machine(name="a-1")
@@ -131,7 +133,7 @@ async def test_states_follow_the_machine(world):
         ("InstanceGone", 99),
     ],
 )
-async def test_a_launch_failure_is_creating_with_error_info(world, code, error_class):
+async def test_a_launch_failure_is_creating_with_error_info(world: World, code: str, error_class: int) -> None:
     """§3: create errors: state Creating with errorInfo; class 1 = OutOfResources, 99 = Other."""
     world.node_set(replicas=1)
     world.failed(world.machine(name="a-1"), code, "no c8.large left in zone-a")
@@ -141,14 +143,14 @@ async def test_a_launch_failure_is_creating_with_error_info(world, code, error_c
     assert status.errorInfo.instanceErrorClass == error_class
 
 
-async def test_error_code_is_never_empty(world):
+async def test_error_code_is_never_empty(world: World) -> None:
     """§2: errorCode "" → no error."""
     world.node_set(replicas=1)
     world.failed(world.machine(name="a-1"), "")
     assert (await world.instances())["nodeset://pending/a-1"].errorInfo.errorCode == "LaunchFailed"
 
 
-async def test_no_error_on_running_or_deleting_instances(world):
+async def test_no_error_on_running_or_deleting_instances(world: World) -> None:
     """§3: errors on Running instances are ignored and leak; a deleting one is on its way already."""
     world.node_set(replicas=2)
     world.failed(world.machine(name="a-1", provider_id="cloud://1", registered=True), "InstanceFailed")
@@ -159,14 +161,14 @@ async def test_no_error_on_running_or_deleting_instances(world):
     assert not instances["cloud://2"].HasField("errorInfo")
 
 
-async def test_a_failure_of_an_earlier_attempt_is_no_error(world):
+async def test_a_failure_of_an_earlier_attempt_is_no_error(world: World) -> None:
     """§3: an error would make the autoscaler delete a machine that is being tried again."""
     world.node_set(replicas=1)
     world.failed(world.machine(name="a-1"), "InsufficientCapacity", status="Unknown")
     assert not (await world.instances())["nodeset://pending/a-1"].HasField("errorInfo")
 
 
-async def test_only_node_sets_with_autoscaling_are_groups(world):
+async def test_only_node_sets_with_autoscaling_are_groups(world: World) -> None:
     """§2, scenarios 21 and 22: groups appear and go live; one that is being deleted takes no scale-up."""
     world.node_set("b", maximum=None)
     assert not (await world.call("NodeGroups")).nodeGroups
@@ -182,7 +184,7 @@ async def test_only_node_sets_with_autoscaling_are_groups(world):
     assert (await world.group_of("cloud://1", "n")).id == ""
 
 
-async def test_bounds_edited_live_are_seen_by_the_next_question(world):
+async def test_bounds_edited_live_are_seen_by_the_next_question(world: World) -> None:
     """§4 scenario 23; 'static min/max' is a usual mistake."""
     world.node_set(minimum=0, maximum=3)
     world.machine(provider_id="cloud://1", registered=True)
@@ -195,11 +197,18 @@ async def test_bounds_edited_live_are_seen_by_the_next_question(world):
 
 @pytest.mark.parametrize(
     "rpc",
-    ["NodeGroupTargetSize", "NodeGroupNodes", "NodeGroupTemplateNodeInfo", "NodeGroupGetOptions"]
-    + ["NodeGroupIncreaseSize", "NodeGroupDecreaseTargetSize", "NodeGroupDeleteNodes"],
+    [
+        "NodeGroupTargetSize",
+        "NodeGroupNodes",
+        "NodeGroupTemplateNodeInfo",
+        "NodeGroupGetOptions",
+        "NodeGroupIncreaseSize",
+        "NodeGroupDecreaseTargetSize",
+        "NodeGroupDeleteNodes",
+    ],
 )
 @pytest.mark.parametrize("group", ["", "nobody", "person"])
-async def test_questions_about_no_group_are_refused(world, rpc, group):
+async def test_questions_about_no_group_are_refused(world: World, rpc: str, group: str) -> None:
     """Unknown group: NOT_FOUND; empty id: INVALID_ARGUMENT; the state stays."""
     world.node_set("person", maximum=None)
     delta = {"NodeGroupIncreaseSize": {"delta": 1}, "NodeGroupDecreaseTargetSize": {"delta": -1}}.get(rpc, {})
@@ -210,7 +219,7 @@ async def test_questions_about_no_group_are_refused(world, rpc, group):
 
 
 @pytest.mark.parametrize("caches", ["node_sets", "machines"])
-async def test_nothing_is_answered_from_caches_that_are_not_filled(world, caches):
+async def test_nothing_is_answered_from_caches_that_are_not_filled(world: World, caches: str) -> None:
     """§2: while our caches are not synced, fail Refresh; never answer NodeGroups with a partial or empty list."""
     world.node_set(replicas=1)
     world.start_provider()
@@ -235,8 +244,8 @@ async def test_nothing_is_answered_from_caches_that_are_not_filled(world, caches
     assert not world.writes()
 
 
-async def test_questions_before_the_first_refresh_are_answered(world):
-    """§2: NodeGroups, Nodes × G, NodeGroupForNode and GPULabel arrive before the first Refresh."""
+async def test_questions_before_the_first_refresh_are_answered(world: World) -> None:
+    """§2: NodeGroups, Nodes for each group, NodeGroupForNode and GPULabel arrive before the first Refresh."""
     world.node_set()
     assert (await world.call("NodeGroups")).nodeGroups
     assert not await world.states()
@@ -246,7 +255,7 @@ async def test_questions_before_the_first_refresh_are_answered(world):
     await world.call("Cleanup")
 
 
-async def test_memory_of_departed_machines_is_bounded(world):
+async def test_memory_of_departed_machines_is_bounded(world: World) -> None:
     """DeleteNodes of a machine that is gone counts as done, within reason."""
     world.node_set()
     departed = Departed(limit=4)
@@ -258,7 +267,7 @@ async def test_memory_of_departed_machines_is_bounded(world):
     assert departed.group_of("cloud://4") == departed.group_of("nodeset://pending/a-4") == "a"
 
 
-async def test_a_machine_that_changes_its_set_is_listed_in_one_of_them(world: World):
+async def test_a_machine_that_changes_its_set_is_listed_in_one_of_them(world: World) -> None:
     """The cached lists of both groups are dropped."""
     world.node_set("a", replicas=1)
     world.node_set("b")

@@ -1,6 +1,7 @@
 """What the autoscaler changes. Each docstring names the contract's section and rule."""
 
 import asyncio
+from collections.abc import Awaitable
 
 import grpc
 import pytest
@@ -11,7 +12,7 @@ from nodeset_provider.kube.resources import NODE_SETS
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
 
 
-async def denied(call) -> Denied:
+async def denied(call: Awaitable[object]) -> Denied:
     with pytest.raises(Denied) as caught:
         await call
     return caught.value
@@ -25,7 +26,7 @@ def running(world: World, *names: str, group: str = "a") -> None:
 # --- IncreaseSize ----------------------------------------------------------------------------------------------------
 
 
-async def test_the_target_has_risen_before_increase_size_returns(world):
+async def test_the_target_has_risen_before_increase_size_returns(world: World) -> None:
     """§3: TargetSize must have risen before IncreaseSize returns, though the watch has not brought the change yet."""
     world.deliver = False
     world.node_set(replicas=1)
@@ -36,7 +37,7 @@ async def test_the_target_has_risen_before_increase_size_returns(world):
     assert len(await world.instances()) == 3
 
 
-async def test_increase_size_is_one_write_with_a_precondition(world):
+async def test_increase_size_is_one_write_with_a_precondition(world: World) -> None:
     """§2: slow IncreaseSize: persist the intent, answer fast."""
     world.node_set(replicas=1)
     version = world.api.objects["/apis/nodeset.dev/v1alpha1/nodesets", "a"]["metadata"]["resourceVersion"]
@@ -48,7 +49,7 @@ async def test_increase_size_is_one_write_with_a_precondition(world):
     assert world.api.log == [("patch", "a")]
 
 
-async def test_an_increase_beyond_the_maximum_is_rejected_never_truncated(world):
+async def test_an_increase_beyond_the_maximum_is_rejected_never_truncated(world: World) -> None:
     """§3: above max → reject, never truncate."""
     world.node_set(replicas=2, maximum=3)
     refusal = await denied(world.call("NodeGroupIncreaseSize", id="a", delta=2))
@@ -60,7 +61,7 @@ async def test_an_increase_beyond_the_maximum_is_rejected_never_truncated(world)
     assert world.replicas() == 3
 
 
-async def test_an_increase_that_would_overflow_is_out_of_range(world):
+async def test_an_increase_that_would_overflow_is_out_of_range(world: World) -> None:
     """§3: above max → reject; int32 is the protocol's own limit."""
     world.node_set(replicas=2, maximum=2**31 - 1)
     refusal = await denied(world.call("NodeGroupIncreaseSize", id="a", delta=2**31 - 1))
@@ -68,7 +69,7 @@ async def test_an_increase_that_would_overflow_is_out_of_range(world):
 
 
 @pytest.mark.parametrize("delta", [0, -1])
-async def test_an_increase_takes_a_positive_delta(world, delta):
+async def test_an_increase_takes_a_positive_delta(world: World, delta: int) -> None:
     """§3: delta > 0."""
     world.node_set(replicas=2)
     assert (await denied(world.call("NodeGroupIncreaseSize", id="a", delta=delta))).code is (
@@ -77,14 +78,14 @@ async def test_an_increase_takes_a_positive_delta(world, delta):
     assert world.replicas() == 2
 
 
-async def test_concurrent_increases_add_up(world):
+async def test_concurrent_increases_add_up(world: World) -> None:
     """§3: nothing is lost when several calls arrive at once."""
     world.node_set(replicas=0)
     await asyncio.gather(*(world.call("NodeGroupIncreaseSize", id="a", delta=1) for _ in range(5)))
     assert world.replicas() == 5
 
 
-async def test_a_conflict_is_decided_again_on_the_fresh_object(world):
+async def test_a_conflict_is_decided_again_on_the_fresh_object(world: World) -> None:
     """Another writer came between: the delta is applied to what it wrote, and the bound holds for the sum."""
     world.deliver = False
     world.node_set(replicas=1, maximum=5)
@@ -96,7 +97,7 @@ async def test_a_conflict_is_decided_again_on_the_fresh_object(world):
     assert (await denied(world.call("NodeGroupIncreaseSize", id="a", delta=2))).code is grpc.StatusCode.OUT_OF_RANGE
 
 
-async def test_an_endless_conflict_ends_in_aborted(world):
+async def test_an_endless_conflict_ends_in_aborted(world: World) -> None:
     """Bounded: the autoscaler's own time-out must not be the end of it."""
     world.node_set(replicas=1)
 
@@ -109,7 +110,7 @@ async def test_an_endless_conflict_ends_in_aborted(world):
     assert world.replicas() == 1
 
 
-async def test_a_lost_answer_is_applied_once(world):
+async def test_a_lost_answer_is_applied_once(world: World) -> None:
     """§4 scenario 19: IncreaseSize time-out: applied once."""
     world.node_set(replicas=1)
     world.client.lose_answer = True
@@ -118,7 +119,7 @@ async def test_a_lost_answer_is_applied_once(world):
     assert await world.target() == 3
 
 
-async def test_a_lost_answer_and_a_status_write_are_told_apart(world):
+async def test_a_lost_answer_and_a_status_write_are_told_apart(world: World) -> None:
     """§4 scenario 19: the version moved on, the generation says that the change is in."""
     world.node_set(replicas=1)
     gets = 0
@@ -135,7 +136,7 @@ async def test_a_lost_answer_and_a_status_write_are_told_apart(world):
     assert (world.replicas(), gets) == (3, 1)
 
 
-async def test_a_write_that_never_arrived_is_sent_again(world):
+async def test_a_write_that_never_arrived_is_sent_again(world: World) -> None:
     """§4 scenario 19."""
     world.node_set(replicas=1)
     failures = [Unavailable(503, "ServiceUnavailable", "restarting")]
@@ -149,7 +150,7 @@ async def test_a_write_that_never_arrived_is_sent_again(world):
     assert world.replicas() == 3
 
 
-async def test_an_effect_that_nobody_knows_is_not_guessed(world):
+async def test_an_effect_that_nobody_knows_is_not_guessed(world: World) -> None:
     """§4 scenario 19: a second change came in after the lost one; UNAVAILABLE, and nothing is sent again."""
     world.node_set(replicas=1)
 
@@ -178,7 +179,7 @@ async def test_an_effect_that_nobody_knows_is_not_guessed(world):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.name,
 )
-async def test_failures_have_a_status_that_fits(world, error, code):
+async def test_failures_have_a_status_that_fits(world: World, error: Exception, code: grpc.StatusCode) -> None:
     """Never INTERNAL or UNKNOWN, never a traceback at the client."""
     world.node_set(replicas=1)
 
@@ -193,7 +194,7 @@ async def test_failures_have_a_status_that_fits(world, error, code):
     assert world.replicas() == 1
 
 
-async def test_a_node_set_that_was_made_again_is_another_one(world):
+async def test_a_node_set_that_was_made_again_is_another_one(world: World) -> None:
     """The uid tells: the old group's change never lands on its successor."""
     world.deliver = False
     world.node_set(replicas=1)
@@ -207,7 +208,7 @@ async def test_a_node_set_that_was_made_again_is_another_one(world):
 # --- DeleteNodes -----------------------------------------------------------------------------------------------------
 
 
-async def test_delete_nodes_lowers_the_size_and_names_the_victim_in_one_write(world):
+async def test_delete_nodes_lowers_the_size_and_names_the_victim_in_one_write(world: World) -> None:
     """§3: lower the size at once and durably; the machine may go later."""
     world.node_set(replicas=2)
     running(world, "a-1", "a-2")
@@ -218,7 +219,7 @@ async def test_delete_nodes_lowers_the_size_and_names_the_victim_in_one_write(wo
     assert await world.states() == {"cloud://a-1": "instanceRunning", "cloud://a-2": "instanceDeleting"}
 
 
-async def test_deleting_a_node_twice_lowers_the_size_once(world):
+async def test_deleting_a_node_twice_lowers_the_size_once(world: World) -> None:
     """§3, scenario 17: idempotent: the same node twice lowers the size once; in one request, too."""
     world.node_set(replicas=3)
     running(world, "a-1", "a-2", "a-3")
@@ -233,7 +234,7 @@ async def test_deleting_a_node_twice_lowers_the_size_once(world):
     assert (world.replicas(), world.remove_first()) == (2, [])
 
 
-async def test_concurrent_deletes_lower_the_size_once_each(world):
+async def test_concurrent_deletes_lower_the_size_once_each(world: World) -> None:
     """§3, scenario 17: called concurrently, often one node a call."""
     names = [f"a-{number}" for number in range(6)]
     world.node_set(replicas=6)
@@ -243,7 +244,7 @@ async def test_concurrent_deletes_lower_the_size_once_each(world):
     assert sorted(world.remove_first()) == names[:4]
 
 
-async def test_one_missing_node_does_not_fail_the_rest(world):
+async def test_one_missing_node_does_not_fail_the_rest(world: World) -> None:
     """§3: idempotent: one missing node must not fail the rest."""
     world.node_set(replicas=2)
     running(world, "a-1", "a-2")
@@ -251,7 +252,7 @@ async def test_one_missing_node_does_not_fail_the_rest(world):
     assert (world.replicas(), world.remove_first()) == (1, ["a-1"])
 
 
-async def test_a_request_of_strangers_only_is_not_found(world):
+async def test_a_request_of_strangers_only_is_not_found(world: World) -> None:
     """§3: an error untaints the node and the autoscaler retries."""
     world.node_set(replicas=2)
     running(world, "a-1", "a-2")
@@ -262,7 +263,7 @@ async def test_a_request_of_strangers_only_is_not_found(world):
     assert world.replicas() == 2
 
 
-async def test_a_node_of_another_group_changes_nothing(world):
+async def test_a_node_of_another_group_changes_nothing(world: World) -> None:
     """A request that names a node of another group is wrong as a whole."""
     world.node_set("a", replicas=1)
     world.node_set("b", replicas=1)
@@ -275,14 +276,14 @@ async def test_a_node_of_another_group_changes_nothing(world):
 
 
 @pytest.mark.parametrize("nodes", [[], [pb.ExternalGrpcNode()]], ids=["none", "empty"])
-async def test_delete_nodes_has_to_name_nodes(world, nodes):
+async def test_delete_nodes_has_to_name_nodes(world: World, nodes: list[pb.ExternalGrpcNode]) -> None:
     """Empty ids: INVALID_ARGUMENT."""
     world.node_set(replicas=1)
     refusal = await denied(world.call("NodeGroupDeleteNodes", id="a", nodes=nodes))
     assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_the_minimum_is_never_enforced_in_delete_nodes(world):
+async def test_the_minimum_is_never_enforced_in_delete_nodes(world: World) -> None:
     """§3: never enforce the minimum in DeleteNodes (--force-delete-* falls back to it)."""
     world.node_set(replicas=2, minimum=2)
     running(world, "a-1", "a-2")
@@ -290,7 +291,7 @@ async def test_the_minimum_is_never_enforced_in_delete_nodes(world):
     assert world.replicas() == 1
 
 
-async def test_a_placeholder_is_deleted_by_its_instance_id(world):
+async def test_a_placeholder_is_deleted_by_its_instance_id(world: World) -> None:
     """§3: placeholder nodes (unregistered, create-error): name = providerID = Instance.id."""
     world.node_set(replicas=2)
     world.failed(world.machine(name="a-1"), "InsufficientCapacity")
@@ -300,7 +301,7 @@ async def test_a_placeholder_is_deleted_by_its_instance_id(world):
     assert (world.replicas(), world.remove_first()) == (0, ["a-1", "a-2"])
 
 
-async def test_a_slot_is_given_back_once(world):
+async def test_a_slot_is_given_back_once(world: World) -> None:
     """§3: the same node twice lowers the size once, though the slot behind it moves up."""
     world.node_set(replicas=3)
     assert len(await world.instances()) == 3
@@ -311,7 +312,7 @@ async def test_a_slot_is_given_back_once(world):
     assert world.remove_first() == []
 
 
-async def test_a_slot_that_became_a_machine_counts_as_gone(world):
+async def test_a_slot_that_became_a_machine_counts_as_gone(world: World) -> None:
     """§3: the autoscaler sees the machine itself in its next loop."""
     world.node_set(replicas=1)
     world.machine(name="a-1")
@@ -319,7 +320,7 @@ async def test_a_slot_that_became_a_machine_counts_as_gone(world):
     assert world.replicas() == 1
 
 
-async def test_a_machine_that_is_going_already_is_not_paid_for_again(world):
+async def test_a_machine_that_is_going_already_is_not_paid_for_again(world: World) -> None:
     """§4 scenario 15: deleting instances are not counted or deleted again."""
     world.node_set(replicas=2)
     running(world, "a-1", "a-2")
@@ -329,7 +330,7 @@ async def test_a_machine_that_is_going_already_is_not_paid_for_again(world):
     assert world.writes() == 0
 
 
-async def test_a_cache_that_is_behind_lowers_nothing_twice(world):
+async def test_a_cache_that_is_behind_lowers_nothing_twice(world: World) -> None:
     """§4 scenario 17: a replica that has just taken over has not heard yet that the machine is going."""
     world.deliver = False
     world.node_set(replicas=2)
@@ -344,7 +345,7 @@ async def test_a_cache_that_is_behind_lowers_nothing_twice(world):
     assert world.replicas() == 1
 
 
-async def test_a_lost_answer_to_delete_nodes_lowers_the_size_once(world):
+async def test_a_lost_answer_to_delete_nodes_lowers_the_size_once(world: World) -> None:
     """§4 scenarios 16 and 17, with the controller quick enough to have acted in between."""
     world.node_set(replicas=2)
     running(world, "a-1", "a-2")
@@ -360,7 +361,7 @@ async def test_a_lost_answer_to_delete_nodes_lowers_the_size_once(world):
     assert world.replicas() == 1
 
 
-async def test_a_refused_delete_changes_nothing_and_can_be_repeated(world):
+async def test_a_refused_delete_changes_nothing_and_can_be_repeated(world: World) -> None:
     """§4 scenario 16: DeleteNodes refused → untaint, retry."""
     world.node_set(replicas=2)
     running(world, "a-1", "a-2")
@@ -379,15 +380,15 @@ async def test_a_refused_delete_changes_nothing_and_can_be_repeated(world):
 # --- DecreaseTargetSize ----------------------------------------------------------------------------------------------
 
 
-async def test_decrease_takes_back_what_is_not_there_yet(world):
-    """§4 scenario 14: target above instances → DecreaseTargetSize(−n), no machine deleted."""
+async def test_decrease_takes_back_what_is_not_there_yet(world: World) -> None:
+    """§4 scenario 14: target above instances → DecreaseTargetSize(-n), no machine deleted."""
     world.node_set(replicas=5)
     running(world, "a-1", "a-2")
     await world.call("NodeGroupDecreaseTargetSize", id="a", delta=-2)
     assert (world.replicas(), world.remove_first()) == (3, [])
 
 
-async def test_decrease_is_clamped_at_the_instances_and_ok(world):
+async def test_decrease_is_clamped_at_the_instances_and_ok(world: World) -> None:
     """§3: clamp at the number of non-deleting instances, answer OK, delete nothing: an error aborts the whole loop."""
     world.node_set(replicas=4, removeFirst=["a-4"])
     running(world, "a-1", "a-2", "a-3", "a-4")
@@ -398,7 +399,7 @@ async def test_decrease_is_clamped_at_the_instances_and_ok(world):
     assert world.replicas() == 2
 
 
-async def test_decrease_sees_machines_that_the_cache_has_not(world):
+async def test_decrease_sees_machines_that_the_cache_has_not(world: World) -> None:
     """§3: deletes nothing: a machine that the cache has not heard of would be the surplus."""
     world.deliver = False
     world.node_set(replicas=2)
@@ -408,8 +409,8 @@ async def test_decrease_sees_machines_that_the_cache_has_not(world):
     assert world.replicas() == 2
 
 
-async def test_revert_then_delete_of_a_stuck_machine_ends_at_the_right_target(world):
-    """§3, scenario 13 (1.36+): DecreaseTargetSize(−1) first, DeleteNodes(unregistered) and a new IncreaseSize later."""
+async def test_revert_then_delete_of_a_stuck_machine_ends_at_the_right_target(world: World) -> None:
+    """§3, scenario 13 (1.36+): DecreaseTargetSize(-1) first, DeleteNodes(unregistered) and a new IncreaseSize later."""
     world.node_set(replicas=0)
     await world.call("NodeGroupIncreaseSize", id="a", delta=1)
     world.machine(name="a-1", provider_id="cloud://a-1")
@@ -422,7 +423,7 @@ async def test_revert_then_delete_of_a_stuck_machine_ends_at_the_right_target(wo
 
 
 @pytest.mark.parametrize("delta", [0, 1])
-async def test_a_decrease_takes_a_negative_delta(world, delta):
+async def test_a_decrease_takes_a_negative_delta(world: World, delta: int) -> None:
     """§3: DecreaseTargetSize (negative delta)."""
     world.node_set(replicas=2)
     refusal = await denied(world.call("NodeGroupDecreaseTargetSize", id="a", delta=delta))

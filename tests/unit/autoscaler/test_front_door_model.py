@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from nodeset_provider.api.names import LABEL_NODESET
 from nodeset_provider.kube.errors import Unavailable
-from nodeset_provider.kube.resources import MACHINES
+from nodeset_provider.kube.resources import MACHINES, NODE_SETS, Resource
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
 
 GROUPS = ("a", "b")
@@ -130,9 +130,10 @@ class FrontDoorModel(RuleBasedStateMachine):
     def status_is_written(self, name: str) -> None:
         self.world.touch(name)
 
-    @rule(events=st.integers(1, 4))
-    def news_arrives(self, events: int) -> None:
-        self.world.catch_up(events)
+    @rule(events=st.integers(1, 4), resource=st.sampled_from([NODE_SETS, MACHINES]))
+    def news_arrives(self, events: int, resource: Resource[Any]) -> None:
+        """Two watches: what comes by one of them may be older than what has come by the other."""
+        self.world.catch_up(events, resource)
 
     @rule()
     def all_news_arrives(self) -> None:
@@ -151,7 +152,7 @@ class FrontDoorModel(RuleBasedStateMachine):
             for each in GROUPS:
                 self.controller_step(each, len(self.pending_incidents))
         elif happening == "news":
-            self.world.catch_up(2)
+            self.world.catch_up(2, NODE_SETS)
         elif happening == "refused":
             raise Unavailable(503, "ServiceUnavailable", "not now")
         elif happening == "lost answer" and verb == "patch":
