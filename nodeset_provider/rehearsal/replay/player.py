@@ -22,6 +22,8 @@ from nodeset_provider.rehearsal.replay.rules import Finding
 from nodeset_provider.rehearsal.replay.stage import Group, Played, Session, Stage
 
 _NO_SUCH_GROUP: Final = "no-such-group"
+_TRIES: Final = 3
+"""Times that a deletion is sent while the machine that it means is being renamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,39 +139,50 @@ class _Player:
             group.sizes.reverted |= outcome.ok and delta < 0
             self._settle(group, after, sizes.judge_decrease(before, after, delta, outcome))
 
-    def _delete(self, batch: Sequence[Step]) -> None:
-        calls = [call for step in batch if (call := self._delete_call(step))]
-        groups = {call.group.id: call.group for call in calls}
+    def _delete(self, batch: Sequence[Step], tries: int = _TRIES) -> None:
+        groups = {group.id: group for step in batch if (group := self._stage.groups.get(step.group))}
         before = {id_: self._stage.look(group) for id_, group in groups.items()}
+        calls = [call for step in batch if (call := self._delete_call(step))]
+        self._played.skipped += len(batch) - len(calls)
         with ThreadPoolExecutor(max_workers=max(1, len(calls))) as pool:
             came = list(pool.map(lambda call: self._stage.send("NodeGroupDeleteNodes", call.request), calls))
         for id_, group in groups.items():
             pairs = [pair for pair in zip(calls, came, strict=True) if pair[0].group is group]
-            self._judge_deletion(group, before[id_], [call for call, _ in pairs], [it for _, it in pairs])
+            if not pairs:
+                continue
+            renamed = self._judge_deletion(group, before[id_], [call for call, _ in pairs], [it for _, it in pairs])
+            if renamed and len(batch) == 1 and tries > 1:
+                self._delete(batch, tries - 1)
 
     def _delete_call(self, step: Step) -> _DeleteCall | None:
         group = self._stage.groups.get(step.group)
         machines = tuple(subject for subject in step.subjects if isinstance(subject, Machine))
         nodes = [node for machine in machines if (node := self._stage.node(machine))]
         if group is None or len(nodes) < len(step.subjects):
-            self._played.skipped += 1
             return None
         return _DeleteCall(group, machines, pb.NodeGroupDeleteNodesRequest(id=group.id, nodes=nodes))
 
     def _judge_deletion(
         self, group: Group, before: sizes.View | None, calls: Sequence[_DeleteCall], came: Sequence[Exchange]
-    ) -> None:
+    ) -> bool:
+        """Judges what calls did to one group; returns whether a machine had another id by the time they arrived."""
         outcomes = [self._outcome(group, exchange) for exchange in came]
         outcome = next((it for it in outcomes if it is None or not it.ok), outcomes[0])
         after = self._stage.see(group)
         if before is None or outcome is None or after is None:
-            return
+            return False
         named = [
             (machine, node.providerID)
             for call in calls
             for machine, node in zip(call.machines, call.request.nodes, strict=True)
         ]
         own = {id_ for machine, id_ in named if self._stage.groups.get(machine.group) is group}
+        if lost := sizes.renamed(before, after, own - group.sizes.deleted):
+            # A pending id may become the cloud's own at any moment: the old one then names nobody, and that is right.
+            group.sizes.deleted.update(own - lost)
+            group.cast.deleted(own - lost)
+            self._settle(group, after, [])
+            return True
         deletion = sizes.Deletion(
             fresh=frozenset(own - group.sizes.deleted),
             gone=frozenset(own & group.sizes.deleted),
@@ -189,6 +202,7 @@ class _Player:
             group.cast.deleted(own)
             for id_ in sorted(deletion.fresh):
                 self._stage.ask_for_node(messages.machine_node(id_, Shape.NODE, group.labels), group)
+        return False
 
     def _outcome(self, group: Group, exchange: Exchange) -> sizes.Outcome | None:
         """How a changing call ended; None where its status breaks a rule of its own, so that the rest is open."""

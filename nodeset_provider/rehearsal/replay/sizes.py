@@ -134,6 +134,16 @@ def judge_delete(
         yield look("deleted-not-counted", not counted, f"{asked}; {', '.join(counted)} is listed as not being deleted")
 
 
+def renamed(before: View, after: View, victims: frozenset[str] | set[str]) -> set[str]:
+    """Those of the ``victims`` that were given another id while they were to be deleted.
+
+    They are listed no more, not even as Deleting, and yet as many machines live as before.
+    """
+    vanished = set(victims) - after.instances.keys()
+    kept = len(after.live) + len(victims) - len(vanished) >= len(before.live)
+    return vanished if vanished and kept and after.live - before.live else set()
+
+
 @dataclass(slots=True)
 class Sizes:
     """What a trace has to remember of a group's sizes.

@@ -95,13 +95,7 @@ class Stage:
     def open(self, mapping: Mapping[str, str]) -> None:
         """Finds the provider's groups by ``mapping`` (trace's name → provider's id); raises ProviderError."""
         self.where = f"{self._trace.name} start"
-        listing = self.ask("NodeGroups")
-        if listing is None:
-            self.refresh()
-            listing = self.ask("NodeGroups")
-        if not isinstance(listing, pb.NodeGroupsResponse):
-            raise ProviderError("NodeGroups was not answered even after a Refresh: is it an external gRPC provider?")
-        offered = {group.id: group for group in listing.nodeGroups}
+        offered = self._offered(frozenset(mapping.values()))
         for name, id_ in mapping.items():
             if id_ not in offered:
                 raise ProviderError(f"the provider has no group {id_!r}; it has {', '.join(sorted(offered)) or 'none'}")
@@ -110,6 +104,24 @@ class Stage:
                 raise ProviderError(f"group {id_!r}: its target size and its nodes have to be answered")
             bounds = offered[id_].minSize, offered[id_].maxSize
             self.groups[name] = Group(id_, *bounds, self._session.memory.begin(id_, view), Cast(view.instances))
+
+    def _offered(self, wanted: frozenset[str]) -> dict[str, pb.NodeGroup]:
+        """The provider's groups; asked again where the first answer is an error or lacks one of ``wanted``."""
+        offered: dict[str, pb.NodeGroup] = {}
+        for last in (False, True):
+            listing = self.ask("NodeGroups")
+            if isinstance(listing, pb.NodeGroupsResponse):
+                self.note(answers.judge_groups(listing, wanted))
+                offered = {group.id: group for group in listing.nodeGroups}
+                if wanted <= offered.keys():
+                    break
+            elif last:
+                raise ProviderError(
+                    "NodeGroups was not answered even after a Refresh: is it an external gRPC provider?"
+                )
+            else:
+                self.refresh()
+        return offered
 
     # --- sending and judging -----------------------------------------------------------------------------------------
     def send(self, rpc: str, request: Message) -> Exchange:

@@ -18,7 +18,7 @@ from nodeset_provider.rehearsal.replay.player import play
 from nodeset_provider.rehearsal.replay.rules import RULES, Result
 from nodeset_provider.rehearsal.replay.stage import Pace, Session
 
-FAULTY = ("ca-1.36.1-updown", "ca-1.36.1-stuck", "ca-1.36.1-error", "probes")
+FAULTY = ("ca-1.36.1-stuck", "ca-1.36.1-error", "probes")
 
 
 def verdicts_on(toy, traces, *, timeout=5.0):
@@ -230,7 +230,7 @@ class LowersLater(Toy):
 class LowersTwoForOne(Toy):
     def NodeGroupDeleteNodes(self, request, context):
         group = self.group(request.id, context)
-        plain = group.id == "small" and all(node.labels for node in request.nodes)
+        plain = all(node.labels for node in request.nodes)
         answer = super().NodeGroupDeleteNodes(request, context)
         group.target += plain
         return answer
@@ -435,3 +435,33 @@ def test_a_group_without_room_is_reported_and_its_steps_skipped():
     assert verdicts.violated() == set()
     assert played.skipped > 0
     assert "of big at 0 of 1" in played.notes[0]
+
+
+def test_a_machine_that_gets_its_real_id_at_the_wrong_moment_is_no_fault():
+    class Renames(Toy):
+        """A placeholder becomes a machine of another id right before the first DeleteNodes that names it arrives."""
+
+        def make(self, group):
+            super().make(group)
+            self.rename(group, next(reversed(group.instances)), "slot://")
+
+        def rename(self, group, old, scheme):
+            new = scheme + old.partition("://")[2]
+            instance = group.instances.pop(old)
+            instance.id = new
+            group.instances[new] = instance
+            group.age[new] = group.age.pop(old)
+
+        def NodeGroupDeleteNodes(self, request, context):
+            group = self.group(request.id, context)
+            for node in request.nodes:
+                if node.providerID in group.instances and node.providerID.startswith("slot://"):
+                    self.rename(group, node.providerID, "toy://")
+                    return pb.NodeGroupDeleteNodesResponse()
+            return super().NodeGroupDeleteNodes(request, context)
+
+    toy = Renames(Group("big", maximum=5), Group("small", maximum=3))
+    verdicts, _ = verdicts_on(toy, ["ca-1.36.1-error", "ca-1.36.1-stuck"])
+    assert verdicts.violated() == set(), [e for v in verdicts.all() for e in v.evidence]
+    by_id = {v.rule.id: v for v in verdicts.all()}
+    assert by_id["delete-placeholder"].looks == 2
