@@ -1,0 +1,17 @@
+"""A cluster of its own for each test of the whole chain."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from testbed.binaries import Assets
+from testbed.cluster import Cluster
+from testbed.world import World
+
+
+@pytest.fixture
+def world(assets: Assets, request: pytest.FixtureRequest) -> Iterator[World]:
+    """``@pytest.mark.parametrize("world", [{…}], indirect=True)`` passes options to the `Cluster`."""
+    options: dict[str, Any] = getattr(request, "param", {})
+    with Cluster(assets=assets, **options) as cluster:
+        yield World(cluster)
