@@ -111,7 +111,7 @@ class Recorder:
         self._clock = clock
         self._notes: OrderedDict[_Key, _Note] = OrderedDict()
         self._said: OrderedDict[_Subject, _Said] = OrderedDict()
-        self._pending: deque[_Key] = deque()
+        self._pending: deque[tuple[_Key, _Note]] = deque()
         self._more = asyncio.Event()
         self._tokens = BURST
         self._refilled = clock.monotonic()
@@ -146,9 +146,9 @@ class Recorder:
         quiet = note.quiet_until - self._clock.monotonic()
         note.waiting = True
         if quiet > 0:
-            self._clock.call_later(quiet, lambda: self._enqueue(key))
+            self._clock.call_later(quiet, lambda: self._enqueue(key, note))
         else:
-            self._enqueue(key)
+            self._enqueue(key, note)
 
     async def run(self) -> None:
         """Write what was noted, until cancelled. Failures are counted, never raised."""
@@ -157,10 +157,8 @@ class Recorder:
                 self._more.clear()
                 await self._more.wait()
             await self._take_token()
-            key = self._pending.popleft()
-            note = self._notes.get(key)
-            if note is not None:  # else it was forgotten for newer ones
-                await self._write(key, note)
+            key, note = self._pending.popleft()
+            await self._write(key, note)
 
     def _key(
         self, regarding: Regarding | tuple[str, str, ObjectMeta], event_type: str, reason: str, message: str
@@ -182,15 +180,13 @@ class Recorder:
             said.messages.add(message)
         return _Key(subject, message)
 
-    def _enqueue(self, key: _Key) -> None:
+    def _enqueue(self, key: _Key, note: _Note) -> None:
         if len(self._pending) < PENDING:
-            self._pending.append(key)
+            self._pending.append((key, note))
             self._more.set()
             return
         metrics.EVENTS_DROPPED.labels("Backlog").inc()
-        note = self._notes.get(key)
-        if note is not None:
-            note.waiting = False
+        note.waiting = False
 
     async def _take_token(self) -> None:
         """A token bucket, so that a storm of failures does not become a storm of requests."""
@@ -213,7 +209,7 @@ class Recorder:
             if note.tries < TRIES:
                 if not note.waiting:
                     note.waiting = True
-                    self._enqueue(key)
+                    self._enqueue(key, note)
                 await self._clock.sleep(max(self._backoff.next(), getattr(error, "retry_after", 0.0)))
                 return
             self._drop(key, error)
