@@ -114,6 +114,7 @@ class Effects:
                 await self._write_status(action, o, remember)
             case SyncNode(patch):
                 self._nodes.observe(await self._client.patch(NODES, o.machine.spec.node_name, patch))
+                remember(replace(o.memory, synced_at=self._clock.monotonic()))
             case DeleteNode(name, uid):
                 await self._delete_node(name, uid)
                 remember(replace(o.memory, node_deleted=uid))

@@ -62,6 +62,8 @@ class Memory:
     vanished: str = ""
     """Reason why a launched machine will never join (code), found by looking; not yet written down."""
     vanished_message: str = ""
+    synced_at: float | None = None
+    """When the Node was completed; what follows from it is not written down yet."""
     clean: bool = False
     """What a failed attempt left behind is gone."""
     gone: bool = False

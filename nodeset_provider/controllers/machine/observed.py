@@ -86,7 +86,7 @@ class Observed:
     def failed_at(self) -> float:
         """Wall-clock seconds of the last failure."""
         failure = self.machine.status.last_failure
-        return from_rfc3339(failure.time if failure else None, default=self.now)
+        return from_rfc3339(failure.time if failure else None, default=self.launched_at)
 
     @property
     def provider_id(self) -> str:

@@ -23,13 +23,15 @@ from nodeset_provider.api.names import (
 from nodeset_provider.api.node import Node
 from nodeset_provider.controllers.conditions import to_wire, with_condition
 from nodeset_provider.controllers.machine import initialize
-from nodeset_provider.controllers.machine.actions import Action, SyncNode, WriteStatus
+from nodeset_provider.controllers.machine.actions import Action, SyncNode, Wait, WriteStatus
 from nodeset_provider.controllers.machine.failure import failed
 from nodeset_provider.controllers.machine.observed import Observed
 
 REASON_NODE_GONE = "NodeGone"
 REASON_PROVIDER_ID = "ProviderIDMismatch"
 REASON_NODE_NAME = "NodeNameMismatch"
+READY_SECONDS = 2.0
+"""How long the record of a registration waits for the Node to be Ready. The Node itself is complete before that."""
 
 _KUBELET_OWNS = frozenset({LABEL_ARCH, LABEL_ARCH_BETA, LABEL_OS, LABEL_OS_BETA, LABEL_HOSTNAME})
 """The kubelet writes these by itself and again at each start; it knows better than a price list."""
@@ -54,7 +56,16 @@ def decide(o: Observed) -> Action | None:
     patch = node_patch(o, node)
     if patch:
         return SyncNode(patch)
-    return _registered(o, node)
+    return _soon_ready(o, node) or _registered(o, node)
+
+
+def _soon_ready(o: Observed, node: Node) -> Wait | None:
+    """A kubelet tells that it is Ready a moment after it registered: both are then worth one write and not two."""
+    synced = o.memory.synced_at
+    if synced is None or not initialize.missing(o.machine.spec.template, node):
+        return None
+    left = synced + READY_SECONDS - o.moment
+    return Wait(left) if left > 0 else None
 
 
 def _without_node(o: Observed) -> Action | None:

@@ -34,11 +34,11 @@ class MachinesUnderFire(RuleBasedStateMachine):
     """One NodeSet, one cloud, one provider that dies now and then."""
 
     @initialize(autoscaled=st.booleans(), delay=st.sampled_from([0.0, 3.0, 12.0]))
-    def begin(self, autoscaled: bool, delay: float) -> None:
+    def begin(self, *, autoscaled: bool, delay: float) -> None:
         self.runner = asyncio.Runner()
-        self.runner.run(self._begin(autoscaled, delay))
+        self.runner.run(self._begin(autoscaled=autoscaled, delay=delay))
 
-    async def _begin(self, autoscaled: bool, delay: float) -> None:
+    async def _begin(self, *, autoscaled: bool, delay: float) -> None:
         self.world = world = World()
         world.cloud.consistency_delay = delay
         world.put_class()
@@ -52,7 +52,7 @@ class MachinesUnderFire(RuleBasedStateMachine):
         self.runner.run(self.world.settle())
 
     @rule(data=st.data(), shrink=st.booleans())
-    def remove_first(self, data: st.DataObject, shrink: bool) -> None:
+    def remove_first(self, data: st.DataObject, *, shrink: bool) -> None:
         names = [m.metadata.name for m in self.world.machines]
         if not names:
             return
@@ -84,7 +84,7 @@ class MachinesUnderFire(RuleBasedStateMachine):
         error=st.sampled_from(sorted(ERRORS)),
         after=st.booleans(),
     )
-    def cloud_fails(self, call: str, error: str, after: bool) -> None:
+    def cloud_fails(self, call: str, error: str, *, after: bool) -> None:
         # A driver vouches that nothing was made (rule 6): only errors that leave a doubt may follow an effect.
         self.world.cloud.fail(call, ERRORS[error], after=after and error in IN_DOUBT)
 
@@ -182,7 +182,7 @@ class MachinesUnderFire(RuleBasedStateMachine):
 
 
 MachinesUnderFire.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -202,6 +202,12 @@ class World:
         }
         self.api.write(NODES.path(), machine.spec.node_name, body | changes)
 
+    def become_ready(self, name: str) -> None:
+        """The kubelet says that its Node is Ready."""
+        body = self.api.objects[NODES.path(), name]
+        status = {"conditions": [{"type": "Ready", "status": "True"}]}
+        self.api.write(NODES.path(), name, {**body, "status": status})
+
     def _put(self, resource: Resource[Any], name: str, spec: dict[str, Any]) -> None:
         before = self.api.objects.get((resource.path(), name), {})
         self.api.write(resource.path(), name, {**before, "spec": spec})

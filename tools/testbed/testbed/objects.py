@@ -1,0 +1,106 @@
+"""Objects as tests want them: whatever is not named is sensible. Values only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nodeset_provider.api.machine import Failure, Machine, MachineSpec, MachineStatus, MachineTemplate, NodeReference
+from nodeset_provider.api.meta import Condition, ConditionStatus, ObjectMeta, Taint
+from nodeset_provider.api.names import FINALIZER_MACHINE, LABEL_NODESET, LABEL_TEMPLATE_HASH, TAINT_UNREGISTERED
+from nodeset_provider.api.node import Node, NodeSpec, NodeStatus
+from nodeset_provider.api.nodeset import NodeSet, NodeSetSpec
+
+UID = "6f0e7c1e-8a58-4d5e-9d5e-0d3f6e2a7b11"
+TIME = "2026-01-01T00:00:00Z"
+NOW = 1767225600.0
+"""``TIME`` in seconds."""
+UNREGISTERED = Taint(key=TAINT_UNREGISTERED, effect="NoExecute")
+
+
+def condition(
+    kind: str,
+    status: ConditionStatus = "True",
+    reason: str = "Because",
+    message: str = "words",
+    *,
+    since: str = TIME,
+) -> Condition:
+    """A condition."""
+    return Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since)
+
+
+def machine(
+    name: str = "web-a1b2c",
+    *,
+    uid: str = UID,
+    nodeset: str = "web",
+    conditions: list[Condition] | None = None,
+    provider_id: str = "",
+    node_uid: str = "",
+    attempt: int = 1,
+    deleting: bool = False,
+    finalizers: tuple[str, ...] = (FINALIZER_MACHINE,),
+    failure: Failure | None = None,
+    template: MachineTemplate | None = None,
+    template_hash: str = "hash",
+    created: str = TIME,
+) -> Machine:
+    """A Machine of NodeSet ``nodeset``."""
+    return Machine(
+        metadata=ObjectMeta(
+            name=name,
+            uid=uid,
+            resource_version="7",
+            creation_timestamp=created,
+            deletion_timestamp=TIME if deleting else None,
+            labels={LABEL_NODESET: nodeset, LABEL_TEMPLATE_HASH: template_hash},
+            finalizers=list(finalizers),
+        ),
+        spec=MachineSpec(
+            node_name=name, template=template or MachineTemplate(driver="faulty", node_class_name="small")
+        ),
+        status=MachineStatus(
+            attempt=attempt,
+            provider_id=provider_id,
+            node_ref=NodeReference(name=name, uid=node_uid) if node_uid else None,
+            conditions=conditions or [],
+            last_failure=failure,
+        ),
+    )
+
+
+def node(
+    name: str = "web-a1b2c",
+    *,
+    uid: str = "node-uid",
+    provider_id: str = "",
+    ready: bool = True,
+    taints: list[Taint] | None = None,
+    labels: dict[str, str] | None = None,
+    annotations: dict[str, str] | None = None,
+    allocatable: dict[str, str] | None = None,
+    deleting: bool = False,
+) -> Node:
+    """A Node."""
+    return Node(
+        metadata=ObjectMeta(
+            name=name,
+            uid=uid,
+            resource_version="9",
+            labels=labels or {},
+            annotations=annotations or {},
+            deletion_timestamp=TIME if deleting else None,
+        ),
+        spec=NodeSpec(provider_id=provider_id, taints=taints or []),
+        status=NodeStatus(conditions=[condition("Ready", "True" if ready else "False")], allocatable=allocatable or {}),
+    )
+
+
+def nodeset(name: str = "web", *, deleting: bool = False, **spec: Any) -> NodeSet:
+    """A NodeSet."""
+    return NodeSet(
+        metadata=ObjectMeta(
+            name=name, uid="nodeset-uid", resource_version="3", deletion_timestamp=TIME if deleting else None
+        ),
+        spec=NodeSetSpec(node_class_name="small", **spec),
+    )
