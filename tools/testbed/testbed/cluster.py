@@ -41,6 +41,7 @@ class Cluster:
         provider_configuration: see `Provider`.
         tls: the front door is served with mutual TLS.
         lease_seconds: see `Kwok`.
+        kubelets: False lets machines join and then leaves their Nodes alone: no pods run, no leases are renewed.
         start_provider: False leaves it to ``cluster.provider.start()``.
     """
 
@@ -53,6 +54,7 @@ class Cluster:
         provider_configuration: Mapping[str, Any] | None = None,
         tls: bool = False,
         lease_seconds: int = 40,
+        kubelets: bool = True,
         start_provider: bool = True,
     ) -> None:
         self._borrowed = control_plane
@@ -61,6 +63,7 @@ class Cluster:
         self._provider_configuration = provider_configuration
         self._tls = tls
         self._lease_seconds = lease_seconds
+        self._kubelets = kubelets
         self._start_provider = start_provider
         self._stack = contextlib.ExitStack()
 
@@ -69,7 +72,9 @@ class Cluster:
             self.control_plane = self._borrowed or stack.enter_context(ControlPlane(assets=self._assets))
             install(self.control_plane)
             folder = Path(tempfile.mkdtemp(prefix="cloud-", dir=self.control_plane.folder))
-            self.kwok = stack.enter_context(Kwok(self.control_plane, lease_seconds=self._lease_seconds))
+            self.kwok = Kwok(self.control_plane, lease_seconds=self._lease_seconds)
+            if self._kubelets:
+                stack.enter_context(self.kwok)
             self.cloud = stack.enter_context(
                 SimulatedCloud(folder, self.control_plane.logs, settings=self._cloud_settings)
             )

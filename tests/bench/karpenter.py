@@ -1,0 +1,142 @@
+"""The peer: Karpenter with a static NodePool on its kwok provider, on the same control plane, ramped the same way.
+
+Karpenter's ``kwok`` command is built once from its Go module (``tools/karpenter``) into the cache that the control
+plane's programs are in. ``spec.replicas`` of a NodePool (feature gate StaticCapacity) is the nearest thing to a
+NodeSet anywhere. May touch: the control plane that it is given, processes.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+from testbed.binaries import TOOLS, Binary
+from testbed.controlplane import ControlPlane
+from testbed.kwok import Kwok
+from testbed.metering import WriteMeter
+from testbed.processes import Process, process_cpu_seconds, process_peak_mib
+
+KARPENTER = Binary(
+    "kwok", "sigs.k8s.io/karpenter/kwok", "sigs.k8s.io/karpenter", "karpenter", "karpenter", usual_seconds=84
+)
+_USER = "karpenter"
+_POOL = {
+    "apiVersion": "karpenter.sh/v1",
+    "kind": "NodePool",
+    "metadata": {"name": "static"},
+    "spec": {
+        "replicas": 0,
+        "template": {
+            "spec": {
+                "expireAfter": "Never",
+                "nodeClassRef": {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"},
+                "requirements": [
+                    {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
+                    {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
+                ],
+            }
+        },
+    },
+}
+_CLASS = {"apiVersion": "karpenter.kwok.sh/v1alpha1", "kind": "KWOKNodeClass", "metadata": {"name": "default"}}
+_BINDING = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "karpenter"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": _USER}],
+}
+
+
+def karpenter_program() -> Path:
+    """Where Karpenter with simulated machines is; built the first time.
+
+    Raises:
+        subprocess.CalledProcessError: the build failed; its output is on the terminal.
+    """
+    located = KARPENTER.located({})
+    if located is None:
+        located = KARPENTER.cached()
+        located.parent.mkdir(parents=True, exist_ok=True)
+        building = located.with_suffix(".building")
+        subprocess.run(
+            ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(building), KARPENTER.package],
+            cwd=KARPENTER.source,
+            check=True,
+        )
+        building.replace(located)
+    return located
+
+
+def ramp(count: int, *, timeout: float) -> dict[str, float]:
+    """0 → ``count`` initialised nodes: seconds, API writes per machine, CPU seconds, peak MiB of Karpenter alone.
+
+    Raises:
+        TimeoutError: not all were initialised in ``timeout`` seconds.
+    """
+    with ControlPlane(node_lifecycle=False) as control_plane, Kwok(control_plane):
+        _install(control_plane)
+        writes = WriteMeter(control_plane, _USER)
+        with _start(control_plane) as process:
+            deadline = time.monotonic() + timeout
+            _scale(control_plane, 1)
+            _wait(control_plane, 1, deadline)
+            before = writes.count()
+            cpu, started = process_cpu_seconds(process.pid), time.monotonic()
+            _scale(control_plane, count + 1)
+            _wait(control_plane, count + 1, deadline)
+            return {
+                "seconds": time.monotonic() - started,
+                "writes_per_machine": (writes.count() - before) / count,
+                "cpu_seconds": process_cpu_seconds(process.pid) - cpu,
+                "peak_mib": process_peak_mib(process.pid),
+            }
+
+
+def _install(control_plane: ControlPlane) -> None:
+    module = Path(
+        subprocess.run(
+            ["go", "list", "-m", "-f", "{{.Dir}}", KARPENTER.module],
+            cwd=TOOLS / "karpenter",
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+    )
+    for folder in (module / "pkg/apis/crds", module / "kwok/apis/crds"):
+        control_plane.kubectl("apply", "--server-side", "-f", folder)
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    for manifest in (_BINDING, _CLASS, _POOL):
+        control_plane.kubectl("apply", "-f", "-", input=json.dumps(manifest))
+
+
+def _start(control_plane: ControlPlane) -> Process:
+    return Process(
+        "karpenter",
+        [karpenter_program()],
+        log=control_plane.logs / "karpenter.log",
+        env={
+            "KUBECONFIG": str(control_plane.kubeconfig_for(_USER)),
+            "KUBERNETES_MIN_VERSION": "1.19.0-0",
+            "KARPENTER_SERVICE": "karpenter",
+            "SYSTEM_NAMESPACE": "kube-system",
+            "DISABLE_LEADER_ELECTION": "true",
+            "FEATURE_GATES": "StaticCapacity=true",
+            "METRICS_PORT": "0",
+            "HEALTH_PROBE_PORT": "0",
+        },
+    )
+
+
+def _scale(control_plane: ControlPlane, replicas: int) -> None:
+    control_plane.kubectl("scale", "nodepool/static", f"--replicas={replicas}")
+
+
+def _wait(control_plane: ControlPlane, count: int, deadline: float) -> None:
+    template = '{range .items[*]}{.status.conditions[?(@.type=="Initialized")].status}{"\\n"}{end}'
+    while control_plane.kubectl("get", "nodeclaims", "-o", f"jsonpath={template}").split().count("True") < count:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Karpenter has not initialised {count} nodes in time")
+        time.sleep(1)
