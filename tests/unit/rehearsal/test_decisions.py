@@ -7,7 +7,7 @@ from datetime import timedelta
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rehearsal_objects import NOW, host, node, pod
 from toy_provider import CREATING, DELETING, RUNNING
@@ -54,6 +54,7 @@ def test_failed_instances_are_those_being_made_with_an_error():
     assert group.unregistered(frozenset({"b"})) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=20))
 def test_back_off_doubles_to_its_maximum_and_machines_of_one_failure_count_once(pauses):
     backoff = Backoff(10, 60)
@@ -156,6 +157,7 @@ def test_a_node_that_a_pending_pod_is_about_to_use_or_that_is_starting_is_not_id
     assert scale_down.idle_nodes([group], {}, {"wanted"}) == ["idle"]
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 5),
     st.integers(0, 8),

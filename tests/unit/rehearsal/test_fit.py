@@ -7,7 +7,7 @@ import itertools
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rehearsal_objects import host, node, pod
 
@@ -119,6 +119,7 @@ crowds = st.lists(st.tuples(st.integers(0, 2500), st.integers(0, 5000)), max_siz
 )
 
 
+@settings(deadline=None)
 @given(crowds, st.integers(0, 30))
 def test_packing_never_overfills_a_node_nor_exceeds_the_limit(crowd, limit):
     template = host("t", cpu="2", memory="4Gi")
@@ -131,6 +132,7 @@ def test_packing_never_overfills_a_node_nor_exceeds_the_limit(crowd, limit):
     assert template.free == host("t", cpu="2", memory="4Gi").free
 
 
+@settings(deadline=None)
 @given(crowds)
 def test_without_a_limit_every_pod_that_fits_a_node_is_packed_and_no_two_nodes_could_be_one(crowd):
     template = host("t", cpu="2", memory="4Gi")
@@ -141,6 +143,7 @@ def test_without_a_limit_every_pod_that_fits_a_node_is_packed_and_no_two_nodes_c
         assert any(fit.why_not(it, earlier) for it in later.pods)
 
 
+@settings(deadline=None)
 @given(crowds, st.integers(0, 5))
 def test_placing_loses_no_pod_and_leaves_only_those_that_fit_nowhere(crowd, count):
     hosts = [host(f"h{i}", cpu="2", memory="4Gi") for i in range(count)]

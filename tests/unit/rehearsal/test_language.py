@@ -6,7 +6,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodeset_provider.rehearsal.replay import library
@@ -45,6 +45,7 @@ steps = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(steps, max_size=20).map(tuple))
 def test_what_is_written_is_read_back(written):
     trace = Trace("t", (1, 36), ("a", "b"), written)

@@ -1,7 +1,7 @@
 """One faulty provider per rule: each is caught by exactly its rule, and a correct one by none."""
 
 # The methods are named by the protocol, their arguments typed by it.
-# ruff: noqa: ANN001, ANN002, ANN201, ANN204, N802
+# ruff: noqa: ANN001, ANN002, ANN201, ANN202, ANN204, N802
 
 import contextlib
 import threading

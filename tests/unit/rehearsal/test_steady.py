@@ -5,7 +5,7 @@
 
 import grpc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_provider import Group, Toy, serve
 
@@ -20,6 +20,7 @@ def people(groups, nodes, unneeded=0, strangers=0):
     )
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([(1, 28), (1, 30), (1, 34), (1, 36)]),
     st.builds(people, st.integers(1, 9), st.integers(0, 30), st.integers(0, 30), st.integers(0, 5)),
