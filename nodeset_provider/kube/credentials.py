@@ -16,17 +16,31 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import structlog
+import yaml
 from kubernetes.aio import config as aio_config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config.kube_config import KubeConfigLoader
 
 from nodeset_provider.kube.clock import Clock
-from nodeset_provider.kube.errors import ConfigurationError
+from nodeset_provider.kube.errors import ConfigurationError, Unavailable
+
+log = structlog.get_logger(__name__)
 
 REFRESH_PERIOD = 60.0
 """Seconds between two looks at the source of a credential that can change (client-go's for token files)."""
 FORCED_REFRESH_PERIOD = 10.0
 """Seconds between two refreshes because of a 401: a wrong credential must not become a storm of exec calls."""
+_LOAD_ERRORS = (
+    aio_config.ConfigException,
+    yaml.YAMLError,
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+)
+"""What the library lets through of a kubeconfig that is not as it should be."""
 
 
 class Credentials:
@@ -92,16 +106,27 @@ class Credentials:
 
         try:
             loader = await load_kubeconfig(configuration)
-        except (aio_config.ConfigException, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        except _LOAD_ERRORS as error:
             where = f", context {context}" if context else ""
             raise ConfigurationError(f"kubeconfig {os.pathsep.join(found)}{where}: {error}") from error
+        if _has_plugin(loader) and not configuration.api_key and not configuration.cert_file:
+            # The library only logs what went wrong, and we would go on as nobody.
+            raise ConfigurationError(
+                f"kubeconfig {os.pathsep.join(found)}: its exec plug-in gave no credential (see log)"
+            )
         return cls(configuration, clock=clock, reload=_refresher(loader, load_kubeconfig))
 
     async def authorization(self) -> str | None:
-        """The value of the Authorization header, None where the client certificate says who we are."""
+        """The value of the Authorization header, None where the client certificate says who we are.
+
+        Raises Unavailable where the credential's source fails; the request was not sent then.
+        """
         if self._reload is not None and self._clock.monotonic() - self._refreshed >= REFRESH_PERIOD:
             await self._refresh()
-        settings = await self._configuration.auth_settings()
+        try:
+            settings = await self._configuration.auth_settings()
+        except _LOAD_ERRORS as error:
+            raise Unavailable(0, "NoCredential", f"the service account's token cannot be read: {error}") from error
         token = settings.get("BearerToken")
         return str(token["value"]).strip() if token else None
 
@@ -122,7 +147,11 @@ class Credentials:
                 return  # somebody else did while we waited
             self._refreshed = self._clock.monotonic()
             certificate = self._configuration.cert_file
-            await self._reload(self._configuration)
+            try:
+                await self._reload(self._configuration)
+            except _LOAD_ERRORS as error:
+                log.warning("the credential could not be renewed and stays as it is", error=str(error))
+                return
             if self._configuration.cert_file and self._configuration.cert_file != certificate:
                 # New connections present the new certificate; those that are open stay what they were.
                 self.tls.load_cert_chain(self._configuration.cert_file, self._configuration.key_file)
@@ -135,7 +164,7 @@ def _refresher(
     user = loader._user  # noqa: SLF001 - the library's own refresh_token() reads it too; there is no public accessor
     if user is None:
         return None
-    if "exec" in user:
+    if _has_plugin(loader):
 
         async def run_plugin(configuration: Configuration) -> None:
             # It runs the plug-in only when the credential is about to run out.
@@ -150,6 +179,11 @@ def _refresher(
 
         return read_again
     return None
+
+
+def _has_plugin(loader: KubeConfigLoader) -> bool:
+    user = loader._user  # noqa: SLF001 - as above
+    return user is not None and "exec" in user
 
 
 def _existing(paths: str) -> list[str]:
