@@ -17,6 +17,8 @@ class ControllerConfig:
     access: ClusterAccess
     gpu_label: str = LABEL_GPU
     limits: CallLimits = field(default_factory=CallLimits)
+    api_requests: int = 16
+    """Of the controllers at one time: enough to keep an API server busy, few enough not to stand in its way."""
     machine_workers: int = 128
     """Machines that are worked on at one time, per driver; a driver that hangs holds up only its own."""
     nodeset_workers: int = 16

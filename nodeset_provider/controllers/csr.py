@@ -24,8 +24,8 @@ from nodeset_provider.api.names import (
     CSR_SIGNER_CLIENT,
 )
 from nodeset_provider.api.node import Node
+from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.lanes import make_lane
-from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.errors import NotFound
@@ -145,7 +145,7 @@ class CertificateController:
     def __init__(
         self,
         *,
-        client: Client,
+        client: Api,
         requests: Informer[CertificateSigningRequest],
         machines: Informer[Machine],
         nodes: Informer[Node],

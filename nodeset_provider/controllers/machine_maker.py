@@ -20,9 +20,9 @@ from nodeset_provider.api.names import (
 )
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers import metrics
+from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.births import Births
 from nodeset_provider.controllers.resolver import Resolution
-from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unavailable, Unreadable
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES
@@ -37,7 +37,7 @@ class MachineMaker:
     def __init__(
         self,
         *,
-        client: Client,
+        client: Api,
         machines: Informer[Machine],
         births: Births,
         random: Random,

@@ -16,6 +16,7 @@ import structlog
 from nodeset_provider.api.meta import Condition, ConditionStatus, find_condition
 from nodeset_provider.api.names import API_VERSION, CONDITION_READY, CONDITION_VALID
 from nodeset_provider.api.nodeclass import NodeClass, NodeClassStatus, ResolvedTemplate
+from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.conditions import to_wire, with_condition
 from nodeset_provider.controllers.drivers import AccountUnusable, Drivers
 from nodeset_provider.controllers.lanes import make_lane
@@ -27,7 +28,6 @@ from nodeset_provider.driverkit.errors import DriverError, InvalidSpec
 from nodeset_provider.join.allocatable import resolve_resources
 from nodeset_provider.join.errors import InvalidJoin
 from nodeset_provider.join.request import ClusterAccess
-from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.errors import ApiError
@@ -124,7 +124,7 @@ class NodeClassController:
     def __init__(
         self,
         *,
-        client: Client,
+        client: Api,
         node_classes: Informer[NodeClass],
         drivers: Drivers,
         access: ClusterAccess,

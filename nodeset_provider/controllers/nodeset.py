@@ -20,6 +20,7 @@ from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeclass import NodeClass
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers import nodeset_plan
+from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.drivers import Drivers
 from nodeset_provider.controllers.indexes import MACHINE_BY_NODESET, MACHINE_INDEXERS, NODESET_BY_CLASS
 from nodeset_provider.controllers.lanes import make_lane
@@ -35,7 +36,6 @@ from nodeset_provider.controllers.resolver import (
     resolve,
 )
 from nodeset_provider.join.request import ClusterAccess
-from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.errors import ApiError, NotFound
@@ -83,7 +83,7 @@ class NodeSetController:
     def __init__(
         self,
         *,
-        client: Client,
+        client: Api,
         nodesets: Informer[NodeSet],
         node_classes: Informer[NodeClass],
         machines: Informer[Machine],

@@ -19,6 +19,7 @@ from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeclass import NodeClass
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers import csr
+from nodeset_provider.controllers.api import BoundedApi
 from nodeset_provider.controllers.births import Births
 from nodeset_provider.controllers.cluster import bootstrap_key, cluster_uid
 from nodeset_provider.controllers.config import ControllerConfig
@@ -94,7 +95,7 @@ class Controllers:
                 self._nodesets.wait_synced(),
                 self._machines.wait_synced(),
             )
-            term = self._begin(own, identity, Tokens(self._client, key))
+            term = self._begin(own, identity, key)
             _log.info("leading", nodesets=len(self._nodesets), machines=len(self._machines), nodes=len(own.nodes))
             self._term = term
             try:
@@ -112,11 +113,13 @@ class Controllers:
             finally:
                 self._term = None
 
-    def _begin(self, own: _OwnInformers, cluster: str, tokens: Tokens) -> _Term:
+    def _begin(self, own: _OwnInformers, cluster: str, key: bytes) -> _Term:
         config = self._config
+        api = BoundedApi(self._client, config.api_requests)
+        tokens = Tokens(api, key)
         births = Births()
         effects = Effects(
-            client=self._client,
+            client=api,
             machines=self._machines,
             nodes=own.nodes,
             nodesets=self._nodesets,
@@ -140,14 +143,14 @@ class Controllers:
             clock=self._clock,
         )
         maker = MachineMaker(
-            client=self._client,
+            client=api,
             machines=self._machines,
             births=births,
             random=self._random,
             wake=machine.enqueue,
         )
         nodeset = NodeSetController(
-            client=self._client,
+            client=api,
             nodesets=self._nodesets,
             node_classes=own.node_classes,
             machines=self._machines,
@@ -162,7 +165,7 @@ class Controllers:
             workers=config.nodeset_workers,
         )
         node_class = NodeClassController(
-            client=self._client,
+            client=api,
             node_classes=own.node_classes,
             drivers=self._drivers,
             access=config.access,
@@ -173,7 +176,7 @@ class Controllers:
             workers=config.node_class_workers,
         )
         certificates = CertificateController(
-            client=self._client,
+            client=api,
             requests=own.requests,
             machines=self._machines,
             nodes=own.nodes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from nodeset_provider.api.machine import Machine
+from nodeset_provider.controllers.api import Api
 from nodeset_provider.join.bootstrap_token import (
     TOKEN_NAMESPACE,
     BootstrapToken,
@@ -16,7 +17,6 @@ from nodeset_provider.join.bootstrap_token import (
     expiration_patch,
     secret_manifest,
 )
-from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.errors import AlreadyExists, NotFound
 from nodeset_provider.kube.resources import SECRETS
 
@@ -30,7 +30,7 @@ class TokenTaken(Exception):
 class Tokens:
     """``key`` is the cluster's bootstrap key."""
 
-    def __init__(self, client: Client, key: bytes) -> None:
+    def __init__(self, client: Api, key: bytes) -> None:
         self._client = client
         self._key = key
 

@@ -24,6 +24,7 @@ from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers import metrics
 from nodeset_provider.controllers.account import Account
+from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.drivers import AccountUnusable, Drivers
 from nodeset_provider.controllers.machine import launch, terminate, watch
 from nodeset_provider.controllers.machine.actions import (
@@ -54,7 +55,6 @@ from nodeset_provider.driverkit.errors import DriverError, InvalidSpec
 from nodeset_provider.join.errors import InvalidJoin
 from nodeset_provider.join.request import ClusterAccess, JoinRequest
 from nodeset_provider.join.user_data import render_user_data
-from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.errors import Conflict, NotFound
 from nodeset_provider.kube.events import Recorder
@@ -70,7 +70,7 @@ class Effects:
     def __init__(
         self,
         *,
-        client: Client,
+        client: Api,
         machines: Informer[Machine],
         nodes: Informer[Node],
         nodesets: Informer[NodeSet],

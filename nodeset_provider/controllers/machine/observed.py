@@ -102,11 +102,16 @@ class Observed:
         return InstanceKey(cluster=self.cluster, token=token, provider_id=self.provider_id)
 
     @property
+    def _given_provider_id(self) -> str:
+        """The provider id that this attempt's join configuration carries; empty where only the cloud decides."""
+        return self.machine.spec.template.provider_id_format.replace("{token}", self.key.token)
+
+    @property
     def owns_node(self) -> bool:
         """Whether the Node of our name is this machine's.
 
-        By provider id; one that has none yet is ours if it still carries the taint that only our join configuration
-        gives.
+        By provider id, the one that the join configuration gave it where the cloud's answer was lost; one that has
+        none yet is ours if it still carries the taint that only our join configuration gives.
         """
         if self.node is None or self.node.metadata.uid == self.memory.node_deleted:
             return False
@@ -114,7 +119,7 @@ class Observed:
         if reference is not None and reference.uid == self.node.metadata.uid:
             return True
         if self.node.spec.provider_id:
-            return self.node.spec.provider_id == self.provider_id
+            return self.node.spec.provider_id == (self.provider_id or self._given_provider_id)
         return any(taint.key == TAINT_UNREGISTERED for taint in self.node.spec.taints)
 
 

@@ -42,8 +42,8 @@ def decide(o: Observed) -> Action:
     if o.node is not None and o.owns_node:
         if not o.node.metadata.deleting:
             return DeleteNode(o.node.metadata.name, o.node.metadata.uid)
-    elif status.node_ref is None and status.provider_id and not (o.memory.node_sought or o.memory.node_deleted):
-        # Launched but never seen to register: its kubelet may have done so a moment before it was taken away.
+    elif status.node_ref is None and o.memory.gone and not (o.memory.node_sought or o.memory.node_deleted):
+        # A machine may have been there that was never seen to register: its kubelet may have done so a moment before.
         return FindNode()
     if status.node_ref is None and not o.memory.token_dropped:
         return DropToken()

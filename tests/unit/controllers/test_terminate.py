@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from testbed.objects import NOW, UNREGISTERED, condition, machine, node
 
-from nodeset_provider.api.machine import Machine
+from nodeset_provider.api.machine import Machine, MachineTemplate, client_token
 from nodeset_provider.api.node import Node
 from nodeset_provider.controllers.machine.actions import (
     DeleteNode,
@@ -83,6 +83,16 @@ def test_node_of_somebody_else_is_left_alone(foreign: Node) -> None:
 
 def test_node_without_provider_id_is_ours_by_the_taint_that_only_we_give() -> None:
     assert decide(seen(going(), node(taints=[UNREGISTERED]), GONE)) == DeleteNode("web-a1b2c", "node-uid")
+
+
+def test_node_of_a_machine_whose_launch_was_never_heard_of_is_ours_by_the_id_that_it_was_given() -> None:
+    template = MachineTemplate(driver="faulty", node_class_name="small", provider_id_format="p://{token}")
+    it = machine(deleting=True, template=template)
+    given = f"p://{client_token(it.metadata.uid, 1)}"
+    assert decide(seen(it, node(provider_id=given), GONE)) == DeleteNode("web-a1b2c", "node-uid")
+    former = f"p://{client_token(it.metadata.uid, 2)}"
+    assert decide(seen(it, node(provider_id=former), GONE)) == FindNode()
+    assert decide(seen(it, None, GONE)) == FindNode(), "it may have registered, and the cache be behind"
 
 
 def test_no_cloud_is_asked_for_an_attempt_that_made_nothing() -> None:
