@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 from testbed.binaries import Assets, MissingBinariesError
@@ -42,9 +43,13 @@ def control_plane(assets: Assets) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture(scope="module")
-def cluster(assets: Assets) -> Iterator[Cluster]:
-    """Control plane, cloud, kubelets and provider for the tests of one file: NodeSets of other files are not in it."""
-    with Cluster(assets=assets) as cluster:
+def cluster(assets: Assets, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Control plane, cloud, kubelets and provider for the tests of one file: NodeSets of other files are not in it.
+
+    ``pytestmark = pytest.mark.parametrize("cluster", [{…}], indirect=True)`` passes options to the `Cluster`.
+    """
+    options: dict[str, Any] = getattr(request, "param", {})
+    with Cluster(assets=assets, **options) as cluster:
         _started.append(cluster.control_plane)
         yield cluster
         _started.remove(cluster.control_plane)

@@ -1,4 +1,4 @@
-"""A cluster of its own for each test of the whole chain."""
+"""A cluster of its own for a test of the whole chain, or one for all tests of a file."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,3 +15,9 @@ def world(assets: Assets, request: pytest.FixtureRequest) -> Iterator[World]:
     options: dict[str, Any] = getattr(request, "param", {})
     with Cluster(assets=assets, **options) as cluster:
         yield World(cluster)
+
+
+@pytest.fixture(scope="module")
+def shared(cluster: Cluster) -> World:
+    """The cluster of this file: names of NodeSets are different in each test."""
+    return World(cluster)

@@ -6,15 +6,23 @@ May touch: the cluster as its administrator, the cloud's administration. Blockin
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import json
-from collections.abc import Awaitable, Callable
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from functools import cached_property
 from typing import Any, TypeVar
 
+import grpc
 from nodeset_driver_simulated.admin import CloudAdmin
+from nodeset_driver_simulated.knobs import Fault, FaultKind
 
+from nodeset_provider.protocol.externalgrpc_pb2_grpc import CloudProviderStub
 from testbed.cluster import CREDENTIALS, Cluster
+from testbed.metrics import Metrics
 from testbed.processes import wait_until
-from testbed.provider import NAMESPACE
+from testbed.provider import NAMESPACE, Provider
 
 T = TypeVar("T")
 
@@ -34,15 +42,30 @@ class World:
 
         return asyncio.run(ask())
 
-    @property
+    @cached_property
     def uid(self) -> str:
         """The cluster's identity in the cloud."""
         return str(self.get("namespace", "kube-system")["metadata"]["uid"])
 
-    def alive(self) -> list[str]:
-        """Machine names of all that the cloud bills, in order."""
-        uid = self.uid
-        return sorted(instance.machine for instance in self.cloud(lambda admin: admin.instances(uid)))
+    def alive(self, nodeset: str = "") -> list[str]:
+        """Machine names of all that the cloud bills (of one NodeSet), in order; one that has two is there twice."""
+        machines = self.cloud(lambda admin: admin.ledger()).machines
+        names: list[str] = []
+        for key, entry in machines.items():
+            cluster, _, name = key.partition("/")
+            if cluster == self.uid and (not nodeset or name.rpartition("-")[0] == nodeset):
+                names += [name] * entry.alive
+        return sorted(names)
+
+    def fault(self, kind: FaultKind, nodeset: str, **details: Any) -> None:
+        """Let that go wrong for machines of that NodeSet, as often as ``count`` says (once)."""
+        fault = Fault(kind=kind, machine=f"{nodeset}-?????", **details)
+        self.cloud(lambda admin: admin.fault(fault))
+
+    def struck(self, nodeset: str) -> bool:
+        """Whether all that was to go wrong for that NodeSet has happened; a hang counts from its beginning."""
+        faults = self.cloud(lambda admin: admin.faults())
+        return not any(fault.machine == f"{nodeset}-?????" for fault in faults.values())
 
     def apply(self, *manifests: dict[str, Any]) -> None:
         """Apply objects."""
@@ -137,6 +160,71 @@ class World:
         """Wait until it holds."""
         wait_until(condition, timeout=seconds, what=what, interval=0.3)
 
+    def machines(self, nodeset: str) -> list[dict[str, Any]]:
+        """The Machines of a NodeSet."""
+        return self.items("machines", "-l", f"nodeset.dev/nodeset={nodeset}")
+
+    def names(self, nodeset: str) -> list[str]:
+        """Their names, in order."""
+        return sorted(str(machine["metadata"]["name"]) for machine in self.machines(nodeset))
+
+    def warnings(self, kind: str, name: str) -> list[dict[str, Any]]:
+        """Events of type Warning about an object."""
+        selector = f"type=Warning,involvedObject.kind={kind},involvedObject.name={name}"
+        return self.items("events", "--namespace=default", f"--field-selector={selector}")
+
+    def delete(self, kind: str, *names: str) -> None:
+        """Ask for their end, and do not wait for it."""
+        self.cluster.kubectl("delete", kind, *names, "--wait=false", "--ignore-not-found")
+
+    def patch(self, kind: str, name: str, body: dict[str, Any]) -> None:
+        """A merge patch."""
+        self.cluster.kubectl("patch", kind, name, "--type=merge", f"--patch={json.dumps(body)}")
+
+    @contextlib.contextmanager
+    def door(self, provider: Provider | None = None) -> Iterator[CloudProviderStub]:
+        """The calls of the autoscaler's protocol, to that replica or to the cluster's only one."""
+        with grpc.insecure_channel((provider or self.cluster.provider).address) as channel:
+            yield CloudProviderStub(channel)
+
+    def metrics_text(self, provider: Provider | None = None) -> str:
+        """The metrics of that replica, or of the cluster's only one, as Prometheus reads them."""
+        url = (provider or self.cluster.provider).metrics_url
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
+            return str(answer.read().decode())
+
+    def metrics(self, provider: Provider | None = None) -> Metrics:
+        """The same, to be counted."""
+        return Metrics(self.metrics_text(provider))
+
+    def leads(self, provider: Provider | None = None) -> bool:
+        """Whether that replica says that it holds the Lease."""
+        return bool(self.metrics(provider).total("leader_election_master_status"))
+
+    def complete(self, nodeset: str, number: int) -> bool:
+        """The set has so many machines, all of them ready, and the cloud bills the same ones and no others."""
+        return self.ready(nodeset) == number == len(self.names(nodeset)) and self.alive(nodeset) == self.names(nodeset)
+
+    def made_once(self, nodeset: str) -> bool:
+        """Each Machine of the set that there is has had exactly one machine."""
+        ledger = self.cloud(lambda admin: admin.ledger())
+        return all(ledger.machines[f"{self.uid}/{name}"].made == 1 for name in self.names(nodeset))
+
+    def leftovers(self, nodeset: str) -> dict[str, list[str]]:
+        """What is left of a set's machines, anywhere; empty once nothing is."""
+        ledger = self.cloud(lambda admin: admin.ledger())
+        mine = [entry for entry in ledger.tokens.values() if entry.machine.rpartition("-")[0] == nodeset]
+        tokens = self.items("secrets", "--namespace=kube-system", "--field-selector=type=bootstrap.kubernetes.io/token")
+        nodes = self.items("nodes", "-l", f"nodeset.dev/nodeset={nodeset}")
+        found = {
+            "Machines": self.names(nodeset),
+            "Nodes": [node["metadata"]["name"] for node in nodes],
+            "machines": [entry.machine for entry in mine if entry.alive],
+            "disks": [entry.machine for entry in mine if entry.disks],
+            "tokens": [secret["metadata"]["name"] for secret in tokens if _is_for(secret, nodeset)],
+        }
+        return {what: names for what, names in found.items() if names}
+
     def settled(self) -> bool:
         """Cloud and cluster agree: each machine that is billed has its Machine, each launched Machine its machine."""
         known = sorted(
@@ -152,3 +240,9 @@ class World:
         return all(entry.most_alive <= 1 for entry in ledger.machines.values()) and all(
             entry.made <= 1 for entry in ledger.tokens.values()
         )
+
+
+def _is_for(secret: dict[str, Any], nodeset: str) -> bool:
+    """Whether it is the bootstrap token of a machine of that set."""
+    groups = base64.b64decode(secret["data"]["auth-extra-groups"]).decode().split(",")
+    return any(group.rpartition(":")[2].rpartition("-")[0] == nodeset for group in groups)
