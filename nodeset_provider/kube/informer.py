@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random as stdlib_random
 from collections.abc import Callable, Collection, Mapping
+from contextlib import aclosing
 from typing import Generic
 
 import structlog
@@ -33,8 +34,8 @@ WATCH_SECONDS = 300
 HEALTHY_WATCH_SECONDS = 5.0
 """A watch that ends sooner counts as a failure, however politely it ended."""
 GATEWAY_TIMEOUT = 504
-BACKOFF_BASE, BACKOFF_CAP = 0.8, 30.0
-"""Seconds, client-go's Reflector."""
+BACKOFF_BASE, BACKOFF_CAP = 0.2, 30.0
+"""Seconds. The first step is short: an API server closes a watch whose reader was slow, in the middle of a burst."""
 
 
 class Informer(Generic[T]):
@@ -151,34 +152,34 @@ class Informer(Generic[T]):
         self._synced.set()
 
     async def _watch(self) -> None:
-        """One watch, from ``progress`` on. Returns when it ended well; pauses where it ended too soon."""
+        """One watch, from ``progress`` on. Returns when it may be resumed; raises Expired where it may not."""
         started = self._clock.monotonic()
+        events = self._client.watch(
+            self._resource,
+            resource_version=str(self._store.progress),
+            field_selector=self._field_selector,
+            label_selector=self._label_selector,
+            timeout_seconds=int(WATCH_SECONDS * (1 + self._random())),
+        )
+        changes = 0
+        failure: ApiError | None = None
         try:
-            async for event in self._client.watch(
-                self._resource,
-                resource_version=str(self._store.progress),
-                field_selector=self._field_selector,
-                label_selector=self._label_selector,
-                timeout_seconds=int(WATCH_SECONDS * (1 + self._random())),
-            ):
-                self._apply(event)
+            async with aclosing(events):
+                async for event in events:
+                    self._apply(event)
+                    changes += event.type != "BOOKMARK"
         except Expired:
             raise
         except ApiError as error:
             if error.status == GATEWAY_TIMEOUT:
                 # "Too large resource version": the server's history went back, or it is far behind. Only a list helps.
                 raise Expired(error.status, error.reason, error.message) from error
-            if self._lasted(started):
-                self._backoff.reset()
-            await self._pause(error)
-            return
-        if self._lasted(started):
+            failure = error
+        lasted = self._clock.monotonic() - started >= HEALTHY_WATCH_SECONDS
+        if lasted or changes:
             self._backoff.reset()
-            return
-        await self._pause(None)
-
-    def _lasted(self, started: float) -> bool:
-        return self._clock.monotonic() - started >= HEALTHY_WATCH_SECONDS
+        if failure is not None or not lasted:
+            await self._pause(failure)
 
     def _apply(self, event: WatchEvent[T]) -> None:
         self._events[event.type].inc()
