@@ -9,6 +9,7 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := build/uv/bin/uv
+UV_INSTALLED := build/uv/.installed-$(UV_VERSION)
 BIN := .venv/bin
 SYNCED := .venv/.synced
 DOCS_ENV := build/docs-env
@@ -23,7 +24,7 @@ help: ## Say what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up, done by every target that needs it -----------------------------------------------------------------------
-$(UV): Makefile
+$(UV_INSTALLED):
 	@command -v $(PYTHON) >/dev/null || { echo "error: no $(PYTHON) in PATH: install Python 3.11 or newer, or run make PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (make PYTHON=/path/to/python)" >&2; exit 1; }
 	@echo "uv $(UV_VERSION): installing into build/uv …"
@@ -31,7 +32,7 @@ $(UV): Makefile
 	@build/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
-$(SYNCED): $(UV) uv.lock $(PROJECTS)
+$(SYNCED): $(UV_INSTALLED) uv.lock $(PROJECTS)
 	@echo "Python packages: installing what uv.lock names into .venv …"
 	@$(UV) sync --quiet --frozen --all-packages --python $(PYTHON)
 	@touch $@
@@ -59,6 +60,10 @@ test-unit: $(SYNCED) ## Run the tests that need nothing but Python
 test-integration: controlplane ## Run the tests on a real control plane
 	$(PYTEST) -n $(WORKERS) --dist loadfile tests/integration
 
+.PHONY: bench
+bench: controlplane ## Measure, into a table and build/bench.json (BENCH="--ramps 100" and such; PEERS=1 runs Karpenter too)
+	@$(BIN)/python tests/bench/run.py $(BENCH)
+
 .PHONY: check
 check: $(SYNCED) ## Format, lint, types, layers, protocol, generated files, lock file
 	@PATH="$(CURDIR)/$(BIN):$(CURDIR)/build/uv/bin:$$PATH" tools/check.sh
@@ -74,7 +79,7 @@ generate: $(SYNCED) ## Write the generated files: protocol code, CRDs
 	$(BIN)/python -m nodeset_provider.api.crd
 
 .PHONY: docs
-docs: $(UV) ## Build the documentation into build/site
+docs: $(UV_INSTALLED) ## Build the documentation into build/site
 	@UV_PROJECT_ENVIRONMENT=$(DOCS_ENV) $(UV) sync --quiet --frozen --only-group docs --python $(PYTHON)
 	@NO_MKDOCS_2_WARNING=true $(DOCS_ENV)/bin/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
