@@ -24,7 +24,6 @@ import contextlib
 
 import msgspec
 
-GONE = 410
 SERVER_ERRORS = 500
 
 

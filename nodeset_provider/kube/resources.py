@@ -71,8 +71,6 @@ class Resource(Generic[T]):
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
-AnyResource = Resource[Any]
-
 NODE_CLASSES: Final = Resource(names.GROUP, names.VERSION, "nodeclasses", "NodeClass", NodeClass)
 NODE_SETS: Final = Resource(names.GROUP, names.VERSION, "nodesets", "NodeSet", NodeSet)
 MACHINES: Final = Resource(names.GROUP, names.VERSION, "machines", "Machine", Machine)
