@@ -85,6 +85,13 @@ class Account:
             except TimeoutError:
                 outcome = "timeout"
                 raise Transient(f"the driver gave no answer to {call} within {seconds:g} s") from None
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Nobody cancelled us: the driver let go of its own work. Passed on, it would end our worker unseen.
+                outcome = "bug"
+                raise Transient(f"the driver cancelled its own {call}") from None
             except DriverError as error:
                 outcome = error.code
                 if isinstance(error, Unauthorized):

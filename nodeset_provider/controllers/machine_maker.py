@@ -82,27 +82,23 @@ class MachineMaker:
             self._machines.observe(going)
 
     def settle_pending(self, pending: list[str]) -> None:
-        """A Machine that turned up after all is there; as its story is unclear, it counts as anybody's."""
-        for name in list(pending):
-            machine = self._machines.get(name)
-            if machine is not None:
-                pending.remove(name)
-                self._births.settle(name)
-                self._wake(machine)
+        """A Machine that turned up after all need not be tried again."""
+        pending[:] = [name for name in pending if self._machines.get(name) is None]
 
     async def _make(self, nodeset: NodeSet, resolution: Resolution, name: str, pending: list[str]) -> ApiError | None:
+        self._births.announce(name)
         try:
             machine = await self._client.create(MACHINES, manifest(nodeset, resolution, name))
         except AlreadyExists:
             return await self._adopt(name, pending)
         except (Unavailable, Unreadable) as error:
-            pending.append(name)
+            self._doubt(name, pending)
             return error
         except ApiError as error:
             self._births.settle(name)
             return error
         except BaseException:
-            pending.append(name)
+            self._doubt(name, pending)
             raise
         self._births.settle(name, machine.metadata.uid)
         self._machines.observe(machine)
@@ -118,12 +114,23 @@ class MachineMaker:
             self._births.settle(name)
             return None
         except ApiError as error:
-            pending.append(name)
+            self._doubt(name, pending)
             return error
         self._births.settle(name)
         self._machines.observe(machine)
         self._wake(machine)
         return None
+
+    def _doubt(self, name: str, pending: list[str]) -> None:
+        """Tried again under the same name; what turns up under it until then is anybody's.
+
+        It must not wait for the next try: its set may be deleted by then, and the Machine with it.
+        """
+        pending.append(name)
+        self._births.settle(name)
+        machine = self._machines.get(name)
+        if machine is not None:
+            self._wake(machine)
 
     def _name(self, nodeset: str) -> str:
         return f"{nodeset}-{''.join(self._random.choices(_ALPHABET, k=_SUFFIX_LENGTH))}"

@@ -200,7 +200,7 @@ class NodeSetController:
             return self._back_off(state)
         if more:
             return 0.0
-        return min((delay for delay in (again, self._until_renewal(state)) if delay is not None), default=None)
+        return min((delay for delay in (again, self._until_renewal(nodeset, state)) if delay is not None), default=None)
 
     async def _converge(self, nodeset: NodeSet, state: _State) -> bool:
         """Delete and make Machines; whether there is more to be made."""
@@ -329,6 +329,10 @@ class NodeSetController:
         async def renew() -> None:
             try:
                 await self._resolve(nodeset, state)
+            except Exception:
+                # It runs beside the workers: raised here, one set's surprise would end all controllers.
+                _log.exception("renewal failed", nodeset=nodeset.metadata.name)
+                state.renew_at = self._clock.monotonic() + self._back_off(state)
             finally:
                 state.renewing = False
             self.enqueue(nodeset.metadata.name)
@@ -348,8 +352,9 @@ class NodeSetController:
             return False
         return Inputs(node_class, nodeset).same_as(state.inputs)
 
-    def _until_renewal(self, state: _State) -> float | None:
-        if state.inputs is None:
+    def _until_renewal(self, nodeset: NodeSet, state: _State) -> float | None:
+        """None while a renewal is under way, or nothing can be resolved: whatever ends that has the set looked at."""
+        if state.renewing or nodeset.metadata.deleting or not self._is_current(nodeset, state):
             return None
         return max(0.1, state.renew_at - self._clock.monotonic())
 

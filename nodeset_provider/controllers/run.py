@@ -25,6 +25,7 @@ from nodeset_provider.controllers.cluster import bootstrap_key, cluster_uid
 from nodeset_provider.controllers.config import ControllerConfig
 from nodeset_provider.controllers.csr import CertificateController
 from nodeset_provider.controllers.drivers import Drivers
+from nodeset_provider.controllers.freshness import catch_up
 from nodeset_provider.controllers.indexes import NODE_INDEXERS
 from nodeset_provider.controllers.machine.controller import MachineController
 from nodeset_provider.controllers.machine.effects import Effects
@@ -36,7 +37,7 @@ from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.clock import SYSTEM_CLOCK, Clock
 from nodeset_provider.kube.events import Recorder
 from nodeset_provider.kube.informer import Informer
-from nodeset_provider.kube.resources import CERTIFICATE_SIGNING_REQUESTS, NODE_CLASSES, NODES
+from nodeset_provider.kube.resources import CERTIFICATE_SIGNING_REQUESTS, MACHINES, NODE_CLASSES, NODE_SETS, NODES
 
 _log = structlog.get_logger(__name__)
 
@@ -94,6 +95,10 @@ class Controllers:
                 own.requests.wait_synced(),
                 self._nodesets.wait_synced(),
                 self._machines.wait_synced(),
+            )
+            await asyncio.gather(
+                catch_up(self._client, NODE_SETS, self._nodesets, self._clock),
+                catch_up(self._client, MACHINES, self._machines, self._clock),
             )
             term = self._begin(own, identity, key)
             _log.info("leading", nodesets=len(self._nodesets), machines=len(self._machines), nodes=len(own.nodes))

@@ -136,7 +136,10 @@ class MachineController:
         if machine is None or machine.spec.template.driver not in self.lanes or self._births.is_announced(name):
             return None
         moment = self._clock.monotonic()
+        memory = self._recall(machine, moment)
         node = self._nodes.get(machine.spec.node_name)
+        if node is not None and memory.node_seen_at is None:
+            memory = self._memory[machine.metadata.uid] = replace(memory, node_seen_at=moment)
         namesake = None
         if node is None and machine.status.provider_id:
             namesake = next(iter(self._nodes.by_index(NODE_BY_PROVIDER_ID, machine.status.provider_id)), None)
@@ -144,7 +147,7 @@ class MachineController:
             machine=machine,
             node=node,
             namesake=namesake,
-            memory=self._recall(machine, moment),
+            memory=memory,
             cluster=self._cluster,
             now=self._clock.now().timestamp(),
             moment=moment,

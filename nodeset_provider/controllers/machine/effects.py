@@ -304,4 +304,9 @@ def _settle(memory: Memory, machine: Machine, *, retried: bool) -> Memory:
         return Memory(attempt=machine.status.attempt)
     if machine.metadata.deleting or is_unsettled(machine):
         return memory
-    return Memory(attempt=machine.status.attempt, checked_at=memory.checked_at, token_dropped=memory.token_dropped)
+    return Memory(
+        attempt=machine.status.attempt,
+        made_at=memory.made_at,
+        checked_at=memory.checked_at,
+        token_dropped=memory.token_dropped,
+    )

@@ -20,7 +20,7 @@ RETRY_CAP_SECONDS = 600.0
 def failed(
     o: Observed, condition: str, reason: str, message: str, *, final: bool = False, more: dict[str, Any] | None = None
 ) -> WriteStatus:
-    """Write ``condition=False`` and ``lastFailure``; ``final``: the attempt is over, its bootstrap token goes."""
+    """Write ``condition=False`` and ``lastFailure``; ``final``: its bootstrap token has done its work and goes."""
     message = one_line(message) or reason
     conditions = with_condition(
         o.machine.status.conditions, condition, "False", reason=reason, message=message, now=o.now

@@ -18,7 +18,12 @@ from nodeset_provider.controllers.drivers import AccountUnusable
 from nodeset_provider.controllers.machine.actions import Action, AddFinalizer, Launch, LookUp, Wait, WriteStatus
 from nodeset_provider.controllers.machine.failure import failed, is_shown, pause, try_again
 from nodeset_provider.controllers.machine.memory import Memory, Trouble
-from nodeset_provider.controllers.machine.observed import REASON_INSTANCE_FAILED, REASON_INSTANCE_GONE, Observed
+from nodeset_provider.controllers.machine.observed import (
+    REASON_INSTANCE_FAILED,
+    REASON_INSTANCE_GONE,
+    REASON_TOKEN_TAKEN,
+    Observed,
+)
 from nodeset_provider.driverkit.contract import Instance, InstanceState
 from nodeset_provider.driverkit.errors import DriverError, NotFound
 
@@ -33,7 +38,9 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
         return try_again(o)
     memory = o.memory
     if memory.failure is not None:
-        return failed(o, CONDITION_LAUNCHED, memory.failure.code, memory.failure.message, final=True)
+        code = memory.failure.code
+        # A token whose id is taken is another machine's, which still has to join with it.
+        return failed(o, CONDITION_LAUNCHED, code, memory.failure.message, final=code != REASON_TOKEN_TAKEN)
     if memory.instance is not None:
         return _record(o, memory.instance)
     if (waiting := pause(o, CONDITION_LAUNCHED)) is not None:
@@ -92,7 +99,7 @@ def after_create(
     """What is known once ``create`` answered, failed, or timed out at ``moment``."""
     match outcome:
         case Instance():
-            return replace(memory.recovered(), instance=outcome, last_create=None, found_again=False)
+            return replace(memory.recovered(), instance=outcome, made_at=moment, last_create=None, found_again=False)
         case AccountUnusable():
             return memory.struggling(outcome, moment, random)
         case DriverError() if outcome.attempt_failed:
@@ -108,7 +115,7 @@ def after_lookup(
     """What is known once ``get`` by token answered; ``delay`` is the driver's consistency delay in seconds."""
     match outcome:
         case Instance():
-            return replace(memory.recovered(), instance=outcome, last_create=None, found_again=True)
+            return replace(memory.recovered(), instance=outcome, made_at=moment, last_create=None, found_again=True)
         case NotFound():
             believable = (memory.last_create or 0.0) + delay
             if moment < believable:

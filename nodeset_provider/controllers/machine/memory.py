@@ -47,6 +47,8 @@ class Memory:
     last_create: float | None = None
     """When a create last may have reached the cloud without our knowing what came of it. None: nothing of this attempt
     is unaccounted for."""
+    made_at: float | None = None
+    """When the machine was made, or found, at the latest: right afterwards a cloud may still deny that it exists."""
     instance: Instance | None = None
     """The cloud's answer, not yet written down."""
     found_again: bool = False
@@ -62,6 +64,8 @@ class Memory:
     vanished: str = ""
     """Reason why a launched machine will never join (code), found by looking; not yet written down."""
     vanished_message: str = ""
+    node_seen_at: float | None = None
+    """When the Node of a machine that has not joined was first seen."""
     synced_at: float | None = None
     """When the Node was completed; what follows from it is not written down yet."""
     clean: bool = False

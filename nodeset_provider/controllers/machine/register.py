@@ -30,9 +30,12 @@ from nodeset_provider.controllers.machine.observed import Observed
 REASON_NODE_GONE = "NodeGone"
 REASON_PROVIDER_ID = "ProviderIDMismatch"
 REASON_NODE_NAME = "NodeNameMismatch"
+QUIET_SECONDS = 3.0
+"""How long the sync of a new Node waits for the first writes of others to be over."""
 READY_SECONDS = 2.0
 """How long the record of a registration waits for the Node to be Ready. The Node itself is complete before that."""
 
+_NOT_READY = "node.kubernetes.io/not-ready"
 _KUBELET_OWNS = frozenset({LABEL_ARCH, LABEL_ARCH_BETA, LABEL_OS, LABEL_OS_BETA, LABEL_HOSTNAME})
 """The kubelet writes these by itself and again at each start; it knows better than a price list."""
 
@@ -55,8 +58,20 @@ def decide(o: Observed) -> Action | None:
         return _unusable(o, REASON_PROVIDER_ID, why)
     patch = node_patch(o, node)
     if patch:
-        return SyncNode(patch)
+        return _being_written(o, node) or SyncNode(patch)
     return _soon_ready(o, node) or _registered(o, node)
+
+
+def _being_written(o: Observed, node: Node) -> Wait | None:
+    """Kubelet, node lifecycle controller and we all write to a new Node; the last one has the fewest conflicts.
+
+    Its pods lose nothing by that: until it is Ready no pod is bound to it anyway.
+    """
+    seen = o.memory.node_seen_at
+    if seen is None or (node.ready and not any(taint.key == _NOT_READY for taint in node.spec.taints)):
+        return None
+    left = seen + QUIET_SECONDS - o.moment
+    return Wait(left) if left > 0 else None
 
 
 def _soon_ready(o: Observed, node: Node) -> Wait | None:

@@ -22,7 +22,7 @@ from nodeset_provider.controllers.machine.actions import (
 )
 from nodeset_provider.controllers.machine.failure import pause
 from nodeset_provider.controllers.machine.memory import Memory
-from nodeset_provider.controllers.machine.observed import NOTHING_MADE, Observed
+from nodeset_provider.controllers.machine.observed import NOTHING_MADE, REASON_TOKEN_TAKEN, Observed
 from nodeset_provider.controllers.machine.watch import launched_moment
 from nodeset_provider.driverkit.contract import Deletion
 from nodeset_provider.driverkit.errors import DriverError
@@ -45,9 +45,15 @@ def decide(o: Observed) -> Action:
     elif status.node_ref is None and o.memory.gone and not (o.memory.node_sought or o.memory.node_deleted):
         # A machine may have been there that was never seen to register: its kubelet may have done so a moment before.
         return FindNode()
-    if status.node_ref is None and not o.memory.token_dropped:
+    if status.node_ref is None and not o.memory.token_dropped and not _is_token_of_another(o):
         return DropToken()
     return Release()
+
+
+def _is_token_of_another(o: Observed) -> bool:
+    if o.memory.failure is not None:  # not written down yet
+        return o.memory.failure.code == REASON_TOKEN_TAKEN
+    return o.launched is not None and o.launched.status == "False" and o.launched.reason == REASON_TOKEN_TAKEN
 
 
 def _nothing_was_made(o: Observed) -> bool:
@@ -73,11 +79,12 @@ def after_destroy(
     """
     match outcome:
         case Deletion.GONE:
-            made = memory.last_create
-            if o.is_launched:
-                made = max(made or 0.0, launched_moment(o))
-            if made is not None and o.moment < made + delay:
-                return replace(memory.recovered(), not_before=made + delay)
+            made = [moment for moment in (memory.last_create, memory.made_at) if moment is not None]
+            if o.launched is not None:  # also where it says that the machine failed: it was made all the same
+                made.append(launched_moment(o))
+            believable = max(made) + delay if made else o.moment
+            if o.moment < believable:
+                return replace(memory.recovered(), not_before=believable)
             return replace(memory.recovered(), gone=True)
         case Deletion.IN_PROGRESS:
             poll = min(POLL_CAP_SECONDS, POLL_BASE_SECONDS * POLL_GROWTH ** min(memory.polls, 16))

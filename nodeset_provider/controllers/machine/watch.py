@@ -22,6 +22,9 @@ from nodeset_provider.driverkit.contract import Instance, InstanceState
 from nodeset_provider.driverkit.errors import DriverError, NotFound
 
 CHECK_SECONDS = 60.0
+TIMES_ARE_CUT_BY_SECONDS = 1.0
+"""How much earlier a condition's time may be than what it tells of. A cloud that shows a machine after its consistency
+delay, counted from too early, would be believed to have none."""
 
 
 def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
@@ -40,15 +43,16 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
     deadline = o.launched_at + timeout if o.machine.status.node_ref is None else float("inf")
     if o.now >= deadline:
         return failed(o, CONDITION_REGISTERED, REASON_REGISTRATION_TIMEOUT, _why_late(o, timeout))
-    check = max((memory.checked_at or launched_moment(o)) + CHECK_SECONDS, memory.not_before)
+    launched = o.moment - (o.now - o.launched_at)
+    check = max((memory.checked_at or launched) + CHECK_SECONDS, memory.not_before)
     if o.moment >= check:
         return LookUp()
     return Wait(min(check - o.moment, deadline - o.now))
 
 
 def launched_moment(o: Observed) -> float:
-    """The launch on the monotonic clock."""
-    return o.moment - (o.now - o.launched_at)
+    """The launch on the monotonic clock, at the latest: what was written down has no fractions of a second."""
+    return o.moment - max(0.0, o.now - o.launched_at - TIMES_ARE_CUT_BY_SECONDS)
 
 
 def _why_late(o: Observed, timeout: int) -> str:

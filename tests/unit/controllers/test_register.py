@@ -107,6 +107,27 @@ def test_foreign_taints_stay_and_the_patch_is_final(foreign: list[Taint], ours: 
     assert register.node_patch(o, synced) == {}
 
 
+def test_new_node_is_left_to_its_kubelet_for_a_moment() -> None:
+    raw = node(provider_id="p://1", ready=False, taints=[UNREGISTERED])
+    fresh = replace(seen(joining(), raw), memory=Memory(attempt=1, node_seen_at=MOMENT))
+    assert decide(fresh) == Wait(register.QUIET_SECONDS)
+    assert isinstance(decide(replace(fresh, moment=MOMENT + register.QUIET_SECONDS)), SyncNode)
+    ready = node(provider_id="p://1", taints=[UNREGISTERED])
+    assert isinstance(decide(replace(fresh, node=ready)), SyncNode)
+    nearly = node(
+        provider_id="p://1", taints=[UNREGISTERED, Taint(key="node.kubernetes.io/not-ready", effect="NoSchedule")]
+    )
+    assert isinstance(decide(replace(fresh, node=nearly)), Wait)
+
+
+def test_registration_is_written_when_the_node_is_ready_or_after_a_moment() -> None:
+    unready = replace(seen(joining(), complete_node(ready=False)), memory=Memory(attempt=1, synced_at=MOMENT))
+    assert decide(unready) == Wait(register.READY_SECONDS)
+    assert isinstance(decide(replace(unready, moment=MOMENT + register.READY_SECONDS)), WriteStatus)
+    complete = complete_node(allocatable={"example.com/gpu": "1"})
+    assert isinstance(decide(replace(unready, node=complete)), WriteStatus)
+
+
 def test_complete_node_is_registered_and_the_token_goes() -> None:
     action = decide(seen(joining(), complete_node(ready=False)))
     assert isinstance(action, WriteStatus)

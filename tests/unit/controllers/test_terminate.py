@@ -127,6 +127,14 @@ def test_gone_is_believed_only_after_the_consistency_delay() -> None:
     assert late.gone
 
 
+def test_gone_is_believed_only_after_the_delay_whatever_fraction_of_a_second_the_launch_time_lacks() -> None:
+    o = replace(seen(going()), now=NOW + 10.9)
+    early = after_destroy(o.memory, Deletion.GONE, o, delay=10, random=Random(0))
+    assert not early.gone, "written down as NOW, it may have been made at NOW + 0.999"
+    assert early.not_before == pytest.approx(MOMENT + 0.1)
+    assert after_destroy(o.memory, Deletion.GONE, replace(o, now=NOW + 11), delay=10, random=Random(0)).gone
+
+
 def test_gone_of_a_machine_launched_long_ago_is_believed_at_once() -> None:
     o = seen(going())
     assert after_destroy(o.memory, Deletion.GONE, o, delay=10, random=Random(0)).gone
