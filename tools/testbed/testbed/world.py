@@ -88,19 +88,20 @@ class World:
         return found
 
     def node_class(self, name: str, instance_type: str, **spec: Any) -> None:
-        """A NodeClass of the simulated cloud."""
+        """A NodeClass of the simulated cloud; what is None is left out."""
+        spec = {
+            "driver": "simulated",
+            "config": {"instanceType": instance_type},
+            "credentialsRef": {"namespace": NAMESPACE, "name": CREDENTIALS},
+            "launchTimeoutSeconds": 60,
+            **spec,
+        }
         self.apply(
             {
                 "apiVersion": "nodeset.dev/v1alpha1",
                 "kind": "NodeClass",
                 "metadata": {"name": name},
-                "spec": {
-                    "driver": "simulated",
-                    "config": {"instanceType": instance_type},
-                    "credentialsRef": {"namespace": NAMESPACE, "name": CREDENTIALS},
-                    "launchTimeoutSeconds": 60,
-                    **spec,
-                },
+                "spec": {key: value for key, value in spec.items() if value is not None},
             }
         )
 
