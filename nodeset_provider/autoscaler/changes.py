@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import grpc
+
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.names import LABEL_NODESET
 from nodeset_provider.api.nodeset import NodeSet
@@ -24,7 +26,7 @@ from nodeset_provider.autoscaler.questions import NOTHING
 from nodeset_provider.autoscaler.resize import Resizer
 from nodeset_provider.autoscaler.sizing import Resize
 from nodeset_provider.autoscaler.slots import Slots
-from nodeset_provider.autoscaler.statuses import invalid, not_found
+from nodeset_provider.autoscaler.statuses import Refused, invalid, not_found
 from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.errors import NotFound
 from nodeset_provider.kube.informer import Informer
@@ -71,17 +73,31 @@ class Changes:
         async def decide(node_set: NodeSet) -> Resize | None:
             return sizing.increase(node_set, delta)
 
-        await self._resizer.resize(request.id, decide, repeatable=False)
+        try:
+            await self._resizer.resize(request.id, decide)
+        except Refused as refusal:
+            if refusal.code is not grpc.StatusCode.OUT_OF_RANGE:
+                raise
+            await self._resizer.resize(request.id, decide, fresh=True)  # the cache may be behind: look before saying no
         return NOTHING
 
     async def decrease(self, request: pb.NodeGroupDecreaseTargetSizeRequest) -> bytes:
         """Only what is asked for and not there yet is taken back."""
-        delta = request.delta
+        group, delta = request.id, request.delta
 
         async def decide(node_set: NodeSet) -> Resize | None:
-            return sizing.decrease(node_set, await self._list(node_set.metadata.name), delta)
+            return sizing.decrease(node_set, await self._list(group), delta)
 
-        await self._resizer.resize(request.id, decide, repeatable=False)
+        change = await self._resizer.resize(group, decide, fresh=True)
+        if change is None:
+            return NOTHING
+        lowered = change.replicas
+
+        async def restore(node_set: NodeSet) -> Resize | None:
+            return sizing.restore(node_set, await self._list(group), lowered)
+
+        # A Machine does not change its NodeSet's version, so one may have been made between the count and the write.
+        await self._resizer.resize(group, restore, repeatable=True)
         return NOTHING
 
     async def delete_nodes(self, request: pb.NodeGroupDeleteNodesRequest) -> bytes:

@@ -18,6 +18,7 @@ from nodeset_provider.api.names import (
     CONDITION_LAUNCHED,
     CONDITION_REGISTERED,
     PENDING_PROVIDER_ID_PREFIX,
+    REASON_REGISTRATION_TIMEOUT,
 )
 from nodeset_provider.api.nodeset import Autoscaling, NodeSet
 from nodeset_provider.autoscaler.statuses import invalid, not_found
@@ -135,12 +136,17 @@ def _instance(machine: Machine, *, leaving: bool) -> pb.Instance:
 
 
 def _tell_failure(machine: Machine, status: pb.InstanceStatus) -> None:
-    """Creating + errorInfo: the autoscaler gives the scale-up up, backs the group off and deletes the instance."""
-    launched = find_condition(machine.status.conditions, CONDITION_LAUNCHED)
-    failure = machine.status.last_failure
-    if launched is None or launched.status != "False" or failure is None:
+    """Creating + errorInfo: the autoscaler gives the scale-up up, backs the group off and deletes the instance.
+
+    Either the machine could not be made, or it was made and did not join in its time.
+    """
+    conditions, failure = machine.status.conditions, machine.status.last_failure
+    launched, registered = (find_condition(conditions, kind) for kind in (CONDITION_LAUNCHED, CONDITION_REGISTERED))
+    not_made = launched is not None and launched.status == "False"
+    too_late = registered is not None and registered.reason == REASON_REGISTRATION_TIMEOUT
+    if failure is None or not (not_made or too_late):
         return
     # An empty code would mean "no error" to the autoscaler.
-    status.errorInfo.errorCode = failure.code or launched.reason or "LaunchFailed"
+    status.errorInfo.errorCode = failure.code or "LaunchFailed"
     status.errorInfo.errorMessage = failure.message
     status.errorInfo.instanceErrorClass = OUT_OF_RESOURCES if failure.code in _OUT_OF_RESOURCES_CODES else OTHER_ERROR

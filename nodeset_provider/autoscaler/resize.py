@@ -51,18 +51,25 @@ class Resizer:
         self._node_sets = node_sets
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def resize(self, group: str, decide: Decide, *, repeatable: bool) -> Resize | None:
+    async def resize(
+        self, group: str, decide: Decide, *, repeatable: bool = False, fresh: bool = False
+    ) -> Resize | None:
         """Apply what ``decide`` says and return it, None where nothing had to change.
 
         ``repeatable``: deciding again after the change took effect says None, so that doubt needs no answer.
+        ``fresh``: decide on what the API server holds and not on the cache. A change made on an old version is refused
+        by its precondition; a decision to change *nothing* is not, so one that rests on the size needs this.
         Raises Refused (from ``decide``, or when the effect is unknown) and ApiError.
         """
         require_group(self._node_sets.get(group), group)  # so that a name from outside never makes a lock
         async with self._locks.setdefault(group, asyncio.Lock()):
-            return await self._resize(group, decide, repeatable=repeatable)
+            node_set, _ = require_group(self._node_sets.get(group), group)
+            if fresh:
+                node_set = await self._fresh(node_set)
+            return await self._resize(node_set, decide, repeatable=repeatable)
 
-    async def _resize(self, group: str, decide: Decide, *, repeatable: bool) -> Resize | None:
-        node_set, _ = require_group(self._node_sets.get(group), group)
+    async def _resize(self, node_set: NodeSet, decide: Decide, *, repeatable: bool) -> Resize | None:
+        group = node_set.metadata.name
         doubt: Resize | None = None
         """Sent for exactly this version of the NodeSet; the answer was lost and it may still arrive."""
         lost = 0

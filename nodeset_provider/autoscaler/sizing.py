@@ -69,6 +69,15 @@ def decrease(node_set: NodeSet, machines: Collection[Machine], delta: int) -> Re
     return Resize(wanted) if wanted < group.spec.replicas else None
 
 
+def restore(node_set: NodeSet, machines: Collection[Machine], lowered: int) -> Resize | None:
+    """After a decrease to ``lowered``: give back what Machines had been made for in the meantime; nothing is deleted.
+
+    Where somebody else has set another size since, that stands.
+    """
+    wanted = staying(node_set, machines)
+    return Resize(wanted) if node_set.spec.replicas == lowered < wanted else None
+
+
 def remove(node_set: NodeSet, victims: Collection[str], slots: int) -> Resize | None:
     """DeleteNodes: the size and the victims in one change; the minimum is not looked at (contract §3).
 

@@ -143,6 +143,19 @@ async def test_a_launch_failure_is_creating_with_error_info(world: World, code: 
     assert status.errorInfo.instanceErrorClass == error_class
 
 
+async def test_a_machine_that_did_not_join_in_its_time_is_creating_with_error_info(world: World) -> None:
+    """§3: it would otherwise be waited for until the autoscaler's own time-out, and no other group be tried."""
+    world.node_set(replicas=1)
+    world.machine(name="a-1", provider_id="cloud://1")
+    late = {"type": "Registered", "status": "False", "reason": "RegistrationTimeout"}
+    failure = {"code": "RegistrationTimeout", "message": "no Node within 900 s", "time": "2026-01-01T00:00:00Z"}
+    launched = {"type": "Launched", "status": "True", "reason": "Launched"}
+    world.change_machine("a-1", status={"conditions": [launched, late], "lastFailure": failure})
+    status = (await world.instances())["cloud://1"]
+    assert status.instanceState == pb.InstanceStatus.instanceCreating
+    assert (status.errorInfo.errorCode, status.errorInfo.instanceErrorClass) == ("RegistrationTimeout", 99)
+
+
 async def test_error_code_is_never_empty(world: World) -> None:
     """§2: errorCode "" → no error."""
     world.node_set(replicas=1)

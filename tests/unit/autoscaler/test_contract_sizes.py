@@ -61,6 +61,26 @@ async def test_an_increase_beyond_the_maximum_is_rejected_never_truncated(world:
     assert world.replicas() == 3
 
 
+async def test_a_cache_that_is_behind_refuses_no_increase(world: World) -> None:
+    """§3: somebody has made room that the cache has not heard of."""
+    world.deliver = False
+    world.node_set(replicas=3, maximum=3)
+    world.catch_up()
+    world.change_spec(replicas=1)
+    await world.call("NodeGroupIncreaseSize", id="a", delta=1)
+    assert world.replicas() == 2
+
+
+async def test_a_cache_that_is_behind_hides_nothing_from_a_decrease(world: World) -> None:
+    """§4 scenario 14: the increase that is to be taken back has not been heard of."""
+    world.deliver = False
+    world.node_set(replicas=0)
+    world.catch_up()
+    world.change_spec(replicas=2)
+    await world.call("NodeGroupDecreaseTargetSize", id="a", delta=-1)
+    assert world.replicas() == 1
+
+
 async def test_an_increase_that_would_overflow_is_out_of_range(world: World) -> None:
     """§3: above max → reject; int32 is the protocol's own limit."""
     world.node_set(replicas=2, maximum=2**31 - 1)
@@ -407,6 +427,37 @@ async def test_decrease_sees_machines_that_the_cache_has_not(world: World) -> No
     running(world, "a-1", "a-2")
     await world.call("NodeGroupDecreaseTargetSize", id="a", delta=-2)
     assert world.replicas() == 2
+
+
+async def test_decrease_keeps_a_machine_that_is_made_at_the_same_moment(world: World) -> None:
+    """§3: deletes nothing: the machine appears between the count and the write."""
+    world.node_set(replicas=2)
+
+    async def meddle(verb: str, name: str) -> None:
+        if verb == "patch" and not world.machines_made:
+            world.machine(name="a-1")
+
+    world.client.fault = meddle
+    await world.call("NodeGroupDecreaseTargetSize", id="a", delta=-2)
+    assert await world.target() == 1
+    assert await world.states() == {"nodeset://pending/a-1": "instanceCreating"}
+
+
+async def test_decrease_leaves_a_size_alone_that_a_person_sets_at_the_same_moment(world: World) -> None:
+    """min/max and the autoscaler's wishes never bind a person."""
+    world.node_set(replicas=5)
+    running(world, "a-1", "a-2", "a-3")
+    lists = 0
+
+    async def meddle(verb: str, name: str) -> None:
+        nonlocal lists
+        lists += verb == "list"
+        if verb == "list" and lists == 2:
+            world.change_spec(replicas=1)
+
+    world.client.fault = meddle
+    await world.call("NodeGroupDecreaseTargetSize", id="a", delta=-2)
+    assert (world.replicas(), lists) == (1, 2)
 
 
 async def test_revert_then_delete_of_a_stuck_machine_ends_at_the_right_target(world: World) -> None:
