@@ -329,8 +329,7 @@ class NodeSetController:
         async def renew() -> None:
             try:
                 await self._resolve(nodeset, state)
-            except Exception:
-                # It runs beside the workers: raised here, one set's surprise would end all controllers.
+            except Exception:  # noqa: BLE001 - beside the workers: one set's surprise must not end them all
                 _log.exception("renewal failed", nodeset=nodeset.metadata.name)
                 state.renew_at = self._clock.monotonic() + self._back_off(state)
             finally:

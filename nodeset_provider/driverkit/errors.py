@@ -32,8 +32,8 @@ class DriverError(Exception):
 
     @property
     def code(self) -> str:
-        """The name of the error, as conditions and the autoscaler's errorInfo show it."""
-        return type(self).__name__
+        """The name of the error, as conditions and the autoscaler's errorInfo show it; of a subclass, its parent's."""
+        return next(kind.__name__ for kind in type(self).__mro__ if kind.__module__ == __name__)
 
 
 class NotFound(DriverError):
