@@ -57,4 +57,8 @@ CONDITION_REGISTERED: Final = "Registered"
 CONDITION_INITIALIZED: Final = "Initialized"
 CONDITION_DELETED: Final = "Deleted"
 
+REASON_REGISTRATION_TIMEOUT: Final = "RegistrationTimeout"
+"""Of Registered=False: the machine was made and has not joined within its class's ``launchTimeoutSeconds``. The
+controllers write it; the front door tells the autoscaler."""
+
 CSR_SIGNER_CLIENT: Final = "kubernetes.io/kube-apiserver-client-kubelet"

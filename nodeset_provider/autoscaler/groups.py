@@ -28,6 +28,8 @@ OUT_OF_RESOURCES: Final = 1
 """cloudprovider.OutOfResourcesErrorClass: the autoscaler tries another group."""
 OTHER_ERROR: Final = 99
 """cloudprovider.OtherErrorClass."""
+_SLOT_DIGITS: Final = 10
+"""Of a replica's number (int32). Python refuses to read numbers that are much longer."""
 _OUT_OF_RESOURCES_CODES: Final = frozenset({"InsufficientCapacity", "QuotaExceeded"})
 
 
@@ -110,7 +112,8 @@ def parse_pending(instance: str) -> str | SlotId | None:
     name, slash, number = rest.partition("/")
     if not slash:
         return name
-    return SlotId(name, int(number)) if name and number.isascii() and number.isdecimal() else None
+    plausible = len(number) <= _SLOT_DIGITS and number.isascii() and number.isdecimal()
+    return SlotId(name, int(number)) if name and plausible else None
 
 
 def instances(node_set: NodeSet, machines: Iterable[Machine], slots: Iterable[int]) -> list[pb.Instance]:

@@ -10,7 +10,7 @@ from nodeset_provider.api.names import CONDITION_LAUNCHED, CONDITION_REGISTERED
 from nodeset_provider.controllers.conditions import one_line, to_wire, with_condition
 from nodeset_provider.controllers.machine.actions import Action, Announcement, CleanUp, DeleteNode, Wait, WriteStatus
 from nodeset_provider.controllers.machine.memory import Trouble
-from nodeset_provider.controllers.machine.observed import NOTHING_MADE, Observed
+from nodeset_provider.controllers.machine.observed import FINAL, NOTHING_MADE, REASON_NOT_SETTLED, Observed
 from nodeset_provider.controllers.times import to_rfc3339
 
 RETRY_BASE_SECONDS = 30.0
@@ -18,19 +18,41 @@ RETRY_CAP_SECONDS = 600.0
 
 
 def failed(
-    o: Observed, condition: str, reason: str, message: str, *, final: bool = False, more: dict[str, Any] | None = None
+    o: Observed,
+    condition: str,
+    reason: str,
+    message: str,
+    *,
+    code: str = "",
+    final: bool = False,
+    more: dict[str, Any] | None = None,
 ) -> WriteStatus:
-    """Write ``condition=False`` and ``lastFailure``; ``final``: its bootstrap token has done its work and goes."""
-    message = one_line(message) or reason
+    """Write ``condition=False`` and ``lastFailure``; ``code`` of the failure is ``reason`` unless said otherwise.
+
+    ``final``: its bootstrap token has done its work and goes.
+    """
+    code = code or reason
+    message = one_line(message) or code
     conditions = with_condition(
         o.machine.status.conditions, condition, "False", reason=reason, message=message, now=o.now
     )
     status = {
         "conditions": to_wire(conditions),
-        "lastFailure": {"code": reason, "message": message, "time": to_rfc3339(o.now)},
+        "lastFailure": {"code": code, "message": message, "time": to_rfc3339(o.now)},
         **(more or {}),
     }
-    return WriteStatus(status, drop_token=final, announcement=Announcement(reason, message))
+    return WriteStatus(status, drop_token=final, announcement=Announcement(code, message))
+
+
+def show(o: Observed, condition: str, trouble: Trouble) -> WriteStatus:
+    """Write a trouble down, which closes nothing.
+
+    A reason of `FINAL` must not stand at Launched for it: ``Unauthorized`` from a look-up says nothing about the machine that
+    was looked for, and the next attempt would make a second one.
+    """
+    if condition != CONDITION_LAUNCHED or trouble.code not in FINAL:
+        return failed(o, condition, trouble.code, trouble.message)
+    return failed(o, condition, REASON_NOT_SETTLED, f"{trouble.code}: {trouble.message}", code=trouble.code)
 
 
 def is_shown(o: Observed, condition: str, trouble: Trouble) -> bool:
@@ -38,8 +60,11 @@ def is_shown(o: Observed, condition: str, trouble: Trouble) -> bool:
 
     By its code: a message with a changing request id in it would otherwise cost one write per retry.
     """
-    known = find_condition(o.machine.status.conditions, condition)
-    return known is not None and known.status == "False" and known.reason == trouble.code
+    known, failure = find_condition(o.machine.status.conditions, condition), o.machine.status.last_failure
+    if known is None or known.status != "False":
+        return False
+    told = failure.code if known.reason == REASON_NOT_SETTLED and failure is not None else known.reason
+    return told == trouble.code
 
 
 def pause(o: Observed, condition: str) -> Action | None:
@@ -48,7 +73,7 @@ def pause(o: Observed, condition: str) -> Action | None:
     until = o.memory.not_before
     if trouble is not None and not is_shown(o, condition, trouble):
         if trouble.is_due(o.moment):
-            return failed(o, condition, trouble.code, trouble.message)
+            return show(o, condition, trouble)
         if o.moment < until:
             until = min(until, trouble.due_at)
     return Wait(until - o.moment) if o.moment < until else None

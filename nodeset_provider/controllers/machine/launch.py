@@ -16,7 +16,7 @@ from nodeset_provider.api.names import CONDITION_LAUNCHED, FINALIZER_MACHINE
 from nodeset_provider.controllers.conditions import to_wire, with_condition
 from nodeset_provider.controllers.drivers import AccountUnusable
 from nodeset_provider.controllers.machine.actions import Action, AddFinalizer, Launch, LookUp, Wait, WriteStatus
-from nodeset_provider.controllers.machine.failure import failed, is_shown, pause, try_again
+from nodeset_provider.controllers.machine.failure import failed, is_shown, pause, show, try_again
 from nodeset_provider.controllers.machine.memory import Memory, Trouble
 from nodeset_provider.controllers.machine.observed import (
     REASON_INSTANCE_FAILED,
@@ -85,7 +85,7 @@ def _name_taken(o: Observed) -> Action:
     )
     if is_shown(o, CONDITION_LAUNCHED, trouble):
         return Wait()
-    return failed(o, CONDITION_LAUNCHED, trouble.code, trouble.message)
+    return show(o, CONDITION_LAUNCHED, trouble)
 
 
 def before_create(memory: Memory, moment: float) -> Memory:

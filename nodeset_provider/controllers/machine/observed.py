@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from nodeset_provider.api.machine import Machine, client_token
 from nodeset_provider.api.meta import Condition, find_condition
-from nodeset_provider.api.names import CONDITION_LAUNCHED, CONDITION_REGISTERED, TAINT_UNREGISTERED
+from nodeset_provider.api.names import (
+    CONDITION_LAUNCHED,
+    CONDITION_REGISTERED,
+    REASON_REGISTRATION_TIMEOUT,
+    TAINT_UNREGISTERED,
+)
 from nodeset_provider.api.node import Node
 from nodeset_provider.controllers.machine.memory import Memory
 from nodeset_provider.controllers.times import from_rfc3339
@@ -15,9 +20,10 @@ from nodeset_provider.driverkit.errors import InsufficientCapacity, InvalidSpec,
 
 REASON_INSTANCE_FAILED = "InstanceFailed"
 REASON_INSTANCE_GONE = "InstanceGone"
-REASON_REGISTRATION_TIMEOUT = "RegistrationTimeout"
 REASON_TOKEN_TAKEN = "BootstrapTokenTaken"  # noqa: S105
 REASON_INVALID_JOIN = "InvalidJoin"
+REASON_NOT_SETTLED = "NotSettled"
+"""Of Launched=False while the cloud cannot be asked what became of the attempt; ``lastFailure`` says why."""
 
 NOTHING_MADE = frozenset(
     {

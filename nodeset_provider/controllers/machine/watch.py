@@ -7,7 +7,7 @@ from random import Random
 
 import msgspec
 
-from nodeset_provider.api.names import CONDITION_LAUNCHED, CONDITION_REGISTERED
+from nodeset_provider.api.names import CONDITION_LAUNCHED, CONDITION_REGISTERED, REASON_REGISTRATION_TIMEOUT
 from nodeset_provider.controllers.drivers import AccountUnusable
 from nodeset_provider.controllers.machine.actions import Action, LookUp, Wait, WriteStatus
 from nodeset_provider.controllers.machine.failure import failed, try_again
@@ -15,7 +15,6 @@ from nodeset_provider.controllers.machine.memory import Memory
 from nodeset_provider.controllers.machine.observed import (
     REASON_INSTANCE_FAILED,
     REASON_INSTANCE_GONE,
-    REASON_REGISTRATION_TIMEOUT,
     Observed,
 )
 from nodeset_provider.driverkit.contract import Instance, InstanceState

@@ -21,9 +21,10 @@ from nodeset_provider.controllers.machine.controller import decide
 from nodeset_provider.controllers.machine.failure import RETRY_CAP_SECONDS, retry_delay
 from nodeset_provider.controllers.machine.memory import RETRY_CAP_SECONDS as PAUSE_CAP
 from nodeset_provider.controllers.machine.memory import SHOW_AFTER_SECONDS, Memory
-from nodeset_provider.controllers.machine.observed import Observed
+from nodeset_provider.controllers.machine.observed import Observed, is_unsettled
 from nodeset_provider.driverkit.contract import Instance, InstanceState
 from nodeset_provider.driverkit.errors import (
+    DriverError,
     InsufficientCapacity,
     InvalidSpec,
     NotFound,
@@ -159,6 +160,27 @@ def test_unauthorized_look_up_says_nothing_about_the_attempt() -> None:
     after = launch.after_lookup(doubt, Unauthorized("no"), MOMENT + 99, 0.0, Random(0))
     assert after.failure is None
     assert after.last_create == MOMENT
+
+
+@pytest.mark.parametrize(
+    "error", [Unauthorized("no"), InvalidSpec("what?"), QuotaExceeded("full"), InsufficientCapacity("none")]
+)
+def test_no_answer_to_a_look_up_closes_the_attempt_that_is_in_doubt(error: DriverError) -> None:
+    doubt = Memory(attempt=1, last_create=MOMENT - 99)
+    after = launch.after_lookup(doubt, error, MOMENT, 0.0, Random(0))
+    shown = written(decide(seen(memory=after)))
+    assert shown["lastFailure"]["code"] == error.code, "the autoscaler and people are told what it is"  # type: ignore[index]
+    told = shown["conditions"]["Launched"]  # type: ignore[index]
+    it = machine(
+        conditions=[condition("Launched", "False", told["reason"])],
+        failure=Failure(error.code, error.message, "2020-01-01T00:00:00Z"),
+    )
+    assert isinstance(decide(seen(it, after, retries=True)), Wait), "told once"
+    later = replace(after, not_before=MOMENT)
+    assert decide(seen(it, later, retries=True)) == LookUp()
+    fresh = Memory(attempt=1, last_create=MOMENT)
+    assert is_unsettled(it), "the next process is in doubt, too"
+    assert decide(seen(it, fresh, retries=True)) == LookUp()
 
 
 def test_machine_found_again_gets_its_token_back() -> None:
