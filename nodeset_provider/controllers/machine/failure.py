@@ -47,8 +47,8 @@ def failed(
 def show(o: Observed, condition: str, trouble: Trouble) -> WriteStatus:
     """Write a trouble down, which closes nothing.
 
-    A reason of `FINAL` must not stand at Launched for it: ``Unauthorized`` from a look-up says nothing about the machine that
-    was looked for, and the next attempt would make a second one.
+    A reason of `FINAL` must not stand at Launched for it: ``Unauthorized`` from a look-up says nothing about the
+    machine that was looked for, and the next attempt would make a second one.
     """
     if condition != CONDITION_LAUNCHED or trouble.code not in FINAL:
         return failed(o, condition, trouble.code, trouble.message)

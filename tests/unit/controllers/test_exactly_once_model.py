@@ -170,7 +170,7 @@ class MachinesUnderFire(RuleBasedStateMachine):
         for machine in staying:
             assert is_true(machine.status.conditions, CONDITION_LAUNCHED), machine.status
             registered = find_condition(machine.status.conditions, CONDITION_REGISTERED)
-            # Nothing plays kubelets here: one that was given up for it is gone, and its next attempt may not be due yet.
+            # Nothing joins here: one that was given up for it is gone, and its next attempt may not be due yet.
             given_up = registered is not None and registered.reason == REASON_REGISTRATION_TIMEOUT
             assert len(world.cloud.of(machine.metadata.name)) == 1 or given_up
             node = next((n for n in world.nodes if n.metadata.name == machine.metadata.name), None)
