@@ -36,7 +36,7 @@ def ramp(count: int, *, timeout: float) -> dict[str, float]:
         ) as cluster,
     ):
         world = World(cluster)
-        world.node_class("ramp", "small-2")
+        world.node_class("ramp", "small-2", launchTimeoutSeconds=900)
         world.node_set("ramp", "ramp", replicas=1)
         world.wait(lambda: world.ready("ramp") == 1, "one machine", seconds=60)
         writes = WriteMeter(control_plane, f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}")
