@@ -26,19 +26,12 @@ from nodeset_provider.controllers.indexes import MACHINE_BY_NODESET, MACHINE_IND
 from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.machine_maker import MachineMaker
 from nodeset_provider.controllers.nodeset_status import status_patch, summarise
-from nodeset_provider.controllers.resolver import (
-    MENDED_ELSEWHERE_SECONDS,
-    REFRESH_SECONDS,
-    Inputs,
-    Problem,
-    Resolution,
-    class_problem,
-    resolve,
-)
+from nodeset_provider.controllers.resolutions import Resolutions, retry_delay
+from nodeset_provider.controllers.resolver import Problem
 from nodeset_provider.join.request import ClusterAccess
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
-from nodeset_provider.kube.errors import ApiError, NotFound
+from nodeset_provider.kube.errors import NotFound
 from nodeset_provider.kube.events import Recorder
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES, NODE_SETS
@@ -49,8 +42,6 @@ STATUS_SECONDS = 1.0
 """Status and pruning are written at most this often: a thousand Machines that start are one set that starts."""
 BATCH = 64
 """Machines made in one go, before the set is looked at again: it may have been scaled down meanwhile."""
-RETRY_BASE_SECONDS = 2.0
-RETRY_CAP_SECONDS = 60.0
 CLASS_SECONDS = 2.0
 """Two kinds come by two watches, in any order."""
 SETTLE_SECONDS = 0.05
@@ -64,15 +55,10 @@ class _State:
     """Of one NodeSet, in this process and this term."""
 
     uid: str
-    inputs: Inputs | None = None
-    resolution: Resolution | None = None
-    problem: Problem | None = None
-    renew_at: float = 0.0
-    renewing: bool = False
-    failures: int = 0
     pending: list[str] = field(default_factory=list)
     """Names of Machines of which it is not known whether the API server made them."""
     refused: Problem | None = None
+    refusals: int = 0
     written_at: float = float("-inf")
     classless_since: float | None = None
 
@@ -102,9 +88,15 @@ class NodeSetController:
         self._node_classes = node_classes
         self._machines = machines
         self._nodes = nodes
-        self._drivers = drivers
-        self._access = access
-        self._gpu_label = gpu_label
+        self._resolutions = Resolutions(
+            node_classes=node_classes,
+            drivers=drivers,
+            access=access,
+            gpu_label=gpu_label,
+            clock=clock,
+            random=random,
+            wake=self.enqueue,
+        )
         self._maker = maker
         self._recorder = recorder
         self._clock = clock
@@ -141,7 +133,7 @@ class NodeSetController:
         """At once where the spec changed; our own status writes are no news."""
         if new is None:
             if old is not None:
-                self._states.pop(old.metadata.name, None)
+                self._forget(old.metadata.name)
             return
         if old is None or old.metadata.generation != new.metadata.generation or old.metadata.uid != new.metadata.uid:
             self.enqueue(new.metadata.name)
@@ -178,7 +170,7 @@ class NodeSetController:
     async def _reconcile(self, lane: str, name: str) -> float | None:
         nodeset = self._nodesets.get(name)
         if nodeset is None:
-            self._states.pop(name, None)
+            self._forget(name)
             return None
         driver = self._driver_of(nodeset)
         if driver != lane:
@@ -190,21 +182,19 @@ class NodeSetController:
             state = self._states[name] = _State(nodeset.metadata.uid)
         self._maker.settle_pending(state.pending)
         more = await self._converge(nodeset, state)
-        if self._must_resolve(nodeset, state):
-            if state.resolution is None or not self._is_current(nodeset, state):
-                await self._resolve(nodeset, state)
-                return 0.0  # with what is known now, and with whatever happened meanwhile
-            self._renew(nodeset, state)
+        if await self._resolutions.ensure(nodeset, self._tasks):
+            return 0.0  # with what is known now, and with whatever happened meanwhile
         again = await self._report(name, state)
         if state.refused is not None:
-            return self._back_off(state)
+            return retry_delay(state.refusals - 1, self._random)
         if more:
             return 0.0
-        return min((delay for delay in (again, self._until_renewal(nodeset, state)) if delay is not None), default=None)
+        due = self._resolutions.until_due(nodeset)
+        return min((delay for delay in (again, due) if delay is not None), default=None)
 
     async def _converge(self, nodeset: NodeSet, state: _State) -> bool:
         """Delete and make Machines; whether there is more to be made."""
-        resolution = state.resolution if self._is_current(nodeset, state) and state.problem is None else None
+        resolution = self._resolutions.usable(nodeset)
         plan = nodeset_plan.decide(
             nodeset, self._machines_of(nodeset), template_hash=resolution.hash if resolution is not None else ""
         )
@@ -216,8 +206,9 @@ class NodeSetController:
         refusal = await self._maker.make(nodeset, resolution, min(plan.create, BATCH), state.pending)
         if refusal is not None:
             state.refused = Problem("MachineRefused", f"the API server did not take a Machine: {refusal.message}")
+            state.refusals += 1
             return False
-        state.failures = 0
+        state.refusals = 0
         return plan.create > BATCH
 
     async def _report(self, name: str, state: _State) -> float | None:
@@ -228,17 +219,16 @@ class NodeSetController:
         moment = self._clock.monotonic()
         machines = self._machines_of(nodeset)
         plan = nodeset_plan.decide(nodeset, machines)
-        nodeset_class = self._node_classes.get(nodeset.spec.node_class_name)
-        problem = class_problem(nodeset, nodeset_class) or state.problem or state.refused
+        problem = self._resolutions.problem(nodeset) or state.refused
         after = summarise(
             nodeset,
             machines,
             has_ready_node=self._has_ready_node,
-            resolution=state.resolution if self._is_current(nodeset, state) else None,
+            resolution=self._resolutions.latest(nodeset),
             problem=problem,
             now=self._clock.now().timestamp(),
         )
-        unsure = self._class_may_come(nodeset_class, state)
+        unsure = self._class_may_come(self._node_classes.get(nodeset.spec.node_class_name), state)
         if unsure is not None:
             return unsure
         patch = status_patch(nodeset.status, after)
@@ -290,72 +280,11 @@ class NodeSetController:
         _log.warning("nodeset trouble", nodeset=nodeset.metadata.name, reason=problem.reason, message=problem.message)
         self._recorder.event(("NodeSet", API_VERSION, nodeset.metadata), "Warning", problem.reason, problem.message)
 
+    def _forget(self, name: str) -> None:
+        self._states.pop(name, None)
+        self._resolutions.forget(name)
+
     # --- what it knows ----------------------------------------------------------------------------------------------
-
-    def _must_resolve(self, nodeset: NodeSet, state: _State) -> bool:
-        node_class = self._node_classes.get(nodeset.spec.node_class_name)
-        if node_class is None or class_problem(nodeset, node_class) is not None or nodeset.metadata.deleting:
-            return False
-        return not Inputs(node_class, nodeset).same_as(state.inputs) or self._clock.monotonic() >= state.renew_at
-
-    async def _resolve(self, nodeset: NodeSet, state: _State) -> None:
-        node_class = self._node_classes.get(nodeset.spec.node_class_name)
-        if node_class is None:
-            return
-        inputs = Inputs(node_class, nodeset)
-        changed = not inputs.same_as(state.inputs)
-        try:
-            answer = await resolve(node_class, nodeset, self._drivers, self._access, self._gpu_label)
-        except ApiError as error:
-            answer = Problem("CredentialsUnreadable", f"the credentials cannot be read: {error.message}", passing=True)
-        state.inputs = inputs
-        if isinstance(answer, Resolution):
-            state.resolution, state.problem, state.failures = answer, None, 0
-            state.renew_at = self._clock.monotonic() + REFRESH_SECONDS * self._random.uniform(0.9, 1.1)
-            return
-        if changed:
-            state.resolution, state.failures = None, 0
-        # A driver that is out of reach for a while does not make a known answer wrong.
-        if not (answer.passing and state.resolution is not None):
-            state.problem = answer
-        delay = self._back_off(state) if answer.passing else MENDED_ELSEWHERE_SECONDS
-        state.renew_at = self._clock.monotonic() + delay
-
-    def _renew(self, nodeset: NodeSet, state: _State) -> None:
-        """Behind the scenes: a catalogue that answers slowly must not hold up a set that is scaled meanwhile."""
-        if state.renewing or self._tasks is None:
-            return
-
-        async def renew() -> None:
-            try:
-                await self._resolve(nodeset, state)
-            except Exception:  # noqa: BLE001 - beside the workers: one set's surprise must not end them all
-                _log.exception("renewal failed", nodeset=nodeset.metadata.name)
-                state.renew_at = self._clock.monotonic() + self._back_off(state)
-            finally:
-                state.renewing = False
-            self.enqueue(nodeset.metadata.name)
-
-        state.renewing = True
-        self._tasks.create_task(renew(), name=f"renew {nodeset.metadata.name}")
-
-    def _back_off(self, state: _State) -> float:
-        delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(state.failures, 16))
-        state.failures += 1
-        return delay * self._random.uniform(0.75, 1.25)
-
-    def _is_current(self, nodeset: NodeSet, state: _State) -> bool:
-        """Whether what was resolved is what class and set say now."""
-        node_class = self._node_classes.get(nodeset.spec.node_class_name)
-        if node_class is None or class_problem(nodeset, node_class) is not None:
-            return False
-        return Inputs(node_class, nodeset).same_as(state.inputs)
-
-    def _until_renewal(self, nodeset: NodeSet, state: _State) -> float | None:
-        """None while a renewal is under way, or nothing can be resolved: whatever ends that has the set looked at."""
-        if state.renewing or nodeset.metadata.deleting or not self._is_current(nodeset, state):
-            return None
-        return max(0.1, state.renew_at - self._clock.monotonic())
 
     def _driver_of(self, nodeset: NodeSet) -> str:
         """By its class; without one by its Machines, so that only who serves them deletes them."""

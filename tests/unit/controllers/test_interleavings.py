@@ -16,7 +16,7 @@ from testbed.objects import NOW, condition, machine
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.meta import find_condition
 from nodeset_provider.api.node import Node
-from nodeset_provider.controllers import nodeset as nodeset_controller
+from nodeset_provider.controllers import resolutions
 from nodeset_provider.controllers.account import Account, CallLimits
 from nodeset_provider.controllers.freshness import catch_up
 from nodeset_provider.controllers.machine.actions import DropToken, Release, WriteStatus
@@ -199,17 +199,17 @@ async def test_set_whose_class_cannot_work_is_not_looked_at_over_and_over() -> N
 
 async def test_surprise_in_a_renewal_ends_nothing_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await running(replicas=1)
-    resolve = nodeset_controller.resolve
+    resolve = resolutions.resolve
     surprises = 1
 
-    async def resolve_with_a_surprise(*args: Any) -> Resolution | nodeset_controller.Problem:
+    async def resolve_with_a_surprise(*args: Any) -> Resolution | resolutions.Problem:
         nonlocal surprises
         surprises -= 1
         if surprises >= 0:
             raise KeyError("unforeseen")
         return await resolve(*args)
 
-    monkeypatch.setattr(nodeset_controller, "resolve", resolve_with_a_surprise)
+    monkeypatch.setattr(resolutions, "resolve", resolve_with_a_surprise)
     await world.pass_time(REFRESH_SECONDS * 1.2, step=5.0)
     assert surprises < 0, "it was tried again"
     world.edit_set(replicas=2)
