@@ -8,7 +8,7 @@ lower the size a second time for a machine that is going already, or let a shrin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +43,14 @@ class _Victims:
 
     machines: frozenset[str]
     slots: frozenset[int]
+    gone: int
+    """How many were ours and are no more."""
+    strangers: tuple[str, ...]
+
+    @property
+    def some_are_ours(self) -> bool:
+        """Whether any node of the request is or was in the group."""
+        return bool(self.machines or self.slots or self.gone)
 
 
 class Changes:
@@ -89,22 +97,15 @@ class Changes:
             return sizing.decrease(node_set, await self._list(group), delta)
 
         change = await self._resizer.resize(group, decide, fresh=True)
-        if change is None:
-            return NOTHING
-        lowered = change.replicas
-
-        async def restore(node_set: NodeSet) -> Resize | None:
-            return sizing.restore(node_set, await self._list(group), lowered)
-
-        # A Machine does not change its NodeSet's version, so one may have been made between the count and the write.
-        await self._resizer.resize(group, restore, repeatable=True)
+        if change is not None:
+            await self._restore(group, change.replicas)
         return NOTHING
 
     async def delete_nodes(self, request: pb.NodeGroupDeleteNodesRequest) -> bytes:
         """The size is lower and the victims are named when this returns; the machines go later."""
         group = request.id
         require_group(self._node_sets.get(group), group)
-        victims = self._victims(group, request.nodes)
+        victims = await self._victims(group, request.nodes)
         given_back: list[int] = []
 
         async def decide(node_set: NodeSet) -> Resize | None:
@@ -117,10 +118,35 @@ class Changes:
         if change is not None and given_back:
             self._slots.retire(group, given_back)
             self._answers.drop_nodes(group)
+            await self._restore(group, change.replicas)
         return NOTHING
 
-    def _victims(self, group: str, nodes: Iterable[pb.ExternalGrpcNode]) -> _Victims:
-        """By provider id. Raises Refused when one is of another group, or when none is or was ever ours."""
+    async def _restore(self, group: str, lowered: int) -> None:
+        """A Machine does not change its NodeSet's version, so one may have been made between the count and the write."""
+
+        async def decide(node_set: NodeSet) -> Resize | None:
+            return sizing.restore(node_set, await self._list(group), lowered)
+
+        await self._resizer.resize(group, decide, repeatable=True)
+
+    async def _victims(self, group: str, nodes: Collection[pb.ExternalGrpcNode]) -> _Victims:
+        """Raises Refused when a node is of another group, or when none is or was ever ours."""
+        victims = self._known(group, nodes)
+        if victims.strangers:
+            # Perhaps only to a cache that is behind; passed over, the machine would stay and be called deleted.
+            for machine in await self._list(group):
+                self._machines.observe(machine)
+            victims = self._known(group, nodes)
+        if victims.some_are_ours:
+            return victims
+        if not victims.strangers:
+            raise invalid("the request names no nodes")
+        shown, rest = victims.strangers[:_NAMED_IN_MESSAGES], len(victims.strangers) - _NAMED_IN_MESSAGES
+        more = f" and {rest} more" if rest > 0 else ""
+        raise not_found(f"no node of the request is or was in the node group {group!r}: {', '.join(shown)}{more}")
+
+    def _known(self, group: str, nodes: Iterable[pb.ExternalGrpcNode]) -> _Victims:
+        """By provider id, as far as the caches know. Raises Refused when one is of another group."""
         machines: set[str] = set()
         slots: set[int] = set()
         gone = 0
@@ -144,13 +170,7 @@ class Changes:
                 machines.add(machine.metadata.name)
             else:
                 gone += 1
-        if not machines and not slots and not gone:
-            if not strangers:
-                raise invalid("the request names no nodes")
-            shown = ", ".join(strangers[:_NAMED_IN_MESSAGES])
-            more = f" and {len(strangers) - _NAMED_IN_MESSAGES} more" if len(strangers) > _NAMED_IN_MESSAGES else ""
-            raise not_found(f"no node of the request is or was in the node group {group!r}: {shown}{more}")
-        return _Victims(frozenset(machines), frozenset(slots))
+        return _Victims(frozenset(machines), frozenset(slots), gone, tuple(strangers))
 
     def _owner(self, instance: str) -> tuple[str | None, Machine | SlotId | None]:
         """The group of an instance, and what it is; (group, None) when it is gone, (None, None) for a stranger."""

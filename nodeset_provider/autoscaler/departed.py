@@ -27,7 +27,9 @@ class Departed:
         """Note a Machine that was deleted."""
         if old is None or new is not None:
             return
-        group = old.metadata.labels.get(LABEL_NODESET, "")
+        group = old.metadata.labels.get(LABEL_NODESET)
+        if not group:
+            return
         for instance in (pending_id(old.metadata.name), old.status.provider_id):
             if instance:
                 self._groups[instance] = group

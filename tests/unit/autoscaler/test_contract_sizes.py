@@ -283,6 +283,38 @@ async def test_a_request_of_strangers_only_is_not_found(world: World) -> None:
     assert world.replicas() == 2
 
 
+async def test_a_node_that_only_the_cache_does_not_know_is_not_passed_over(world: World) -> None:
+    """§3: DeleteNodes lowers the size durably; a replica that is behind must not say OK and keep a machine."""
+    world.node_set(replicas=3)
+    running(world, "a-one")
+    world.deliver = False
+    running(world, "a-two", "a-three")
+    await world.delete_nodes("cloud://a-two")
+    assert (world.replicas(), world.remove_first()) == (2, ["a-two"])
+    await world.delete_nodes("cloud://a-one", "cloud://a-three")
+    assert (world.replicas(), set(world.remove_first())) == (0, {"a-one", "a-two", "a-three"})
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-1", "1e3", "²"])
+async def test_an_id_that_is_no_slot_of_ours_is_a_stranger(world: World, number: str) -> None:
+    """§3: an id that cannot be ours is not found, and never a failure of the provider."""
+    world.node_set(replicas=1)
+    instance = f"nodeset://pending/a/{number}"
+    assert (await world.group_of(instance)).id == ""
+    assert (await denied(world.delete_nodes(instance))).code is grpc.StatusCode.NOT_FOUND
+    assert world.replicas() == 1
+
+
+async def test_a_machine_of_no_set_that_went_is_a_stranger_as_it_was_before(world: World) -> None:
+    """§3: a Machine that somebody made by hand is in no group, neither while it is there nor when it is gone."""
+    world.node_set(replicas=1)
+    name = world.machine("a", provider_id="cloud://by-hand")
+    world.change_machine(name, labels={})
+    assert (await denied(world.delete_nodes("cloud://by-hand"))).code is grpc.StatusCode.NOT_FOUND
+    world.machine_gone(name)
+    assert (await denied(world.delete_nodes("cloud://by-hand"))).code is grpc.StatusCode.NOT_FOUND
+
+
 async def test_a_node_of_another_group_changes_nothing(world: World) -> None:
     """A request that names a node of another group is wrong as a whole."""
     world.node_set("a", replicas=1)
@@ -338,6 +370,20 @@ async def test_a_slot_that_became_a_machine_counts_as_gone(world: World) -> None
     world.machine(name="a-1")
     await world.delete_nodes("nodeset://pending/a/1")
     assert world.replicas() == 1
+
+
+async def test_a_slot_that_becomes_a_machine_at_the_same_moment_stays(world: World) -> None:
+    """§3: no machine goes that nobody has named."""
+    world.node_set(replicas=2)
+
+    async def meddle(verb: str, name: str) -> None:
+        if verb == "patch" and not world.machines_made:
+            world.machine(name="a-1")
+            world.machine(name="a-2")
+
+    world.client.fault = meddle
+    await world.delete_nodes("nodeset://pending/a/1")
+    assert (world.replicas(), world.remove_first()) == (2, [])
 
 
 async def test_a_machine_that_is_going_already_is_not_paid_for_again(world: World) -> None:
