@@ -259,9 +259,16 @@ class NodeSetController:
         done = set(plan.prune)
         for name in plan.confirm:
             try:
-                self._machines.observe(await self._client.get(MACHINES, name))
+                machine = await self._client.get(MACHINES, name)
             except NotFound:
                 done.add(name)
+                continue
+            self._machines.observe(machine)
+            owners = MACHINE_INDEXERS[MACHINE_BY_NODESET](machine)
+            if nodeset.metadata.name not in owners or not nodeset_plan.belongs(machine, nodeset):
+                done.add(name)  # it would stand there for ever, and be asked for again and again
+                why = f"spec.removeFirst: Machine {name} is not of this set and stays; name it in its own set"
+                self._recorder.event(("NodeSet", API_VERSION, nodeset.metadata), "Warning", "NotOfThisSet", why)
         if not done:
             return
         left = [name for name in nodeset.spec.remove_first if name not in done]

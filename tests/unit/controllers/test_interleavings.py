@@ -30,7 +30,7 @@ from nodeset_provider.driverkit.errors import InsufficientCapacity, InvalidSpec,
 from nodeset_provider.kube import metrics
 from nodeset_provider.kube.errors import Unavailable
 from nodeset_provider.kube.informer import Informer
-from nodeset_provider.kube.resources import MACHINES, NODE_SETS, NODES
+from nodeset_provider.kube.resources import EVENTS, MACHINES, NODE_SETS, NODES
 
 MOMENT = 500.0
 
@@ -143,6 +143,20 @@ async def test_machine_whose_creation_got_no_answer_goes_with_its_set() -> None:
     await world.pass_time(60)
     assert not world.machines
     assert not world.cloud.machines
+    await world.stop()
+
+
+async def test_machine_of_another_set_in_remove_first_stays_and_its_name_goes() -> None:
+    world = await running(replicas=1)
+    world.put_set("other", replicas=1)
+    await world.pass_time(5)
+    (theirs,) = [it.metadata.name for it in world.machines if it.metadata.name.startswith("other-")]
+    world.edit_set("web", removeFirst=[theirs])
+    await world.pass_time(10)
+    assert world.nodeset("web").spec.remove_first == []
+    assert not world.machine(theirs).metadata.deleting
+    assert len(world.machines) == len(world.cloud.made) == 2
+    assert any(event.reason == "NotOfThisSet" for event in world.all(EVENTS.within("default")))
     await world.stop()
 
 
