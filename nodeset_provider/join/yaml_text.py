@@ -13,17 +13,19 @@ import yaml
 
 _PLAIN: Final = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 _NOT_A_WORD: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
+_UNLIMITED: Final = 2**31 - 1
 _BLOCK: Final = re.compile(r"[\x20-\x7e\n]+")
 
 
-class _Dumper(yaml.SafeDumper):
+_Emitter: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""libyaml's where PyYAML was built with it: rendering in pure Python was the largest single cost of a launch."""
+
+
+class _Dumper(_Emitter):  # type: ignore[misc]
     """SafeDumper with our quoting, and no anchors: two equal lists are written twice."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002
         return True
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
-        super().increase_indent(flow, False)  # noqa: FBT003
 
 
 def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -41,5 +43,5 @@ _Dumper.add_representer(str, _string)
 
 def yaml_text(value: Any) -> bytes:  # noqa: ANN401
     """One YAML document of dicts, lists, strings, numbers and booleans; keys in the order they have."""
-    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=float("inf"))
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=_UNLIMITED)
     return text.encode("ascii")
