@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc
+import structlog
 
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.names import LABEL_NODESET
@@ -28,10 +29,12 @@ from nodeset_provider.autoscaler.sizing import Resize
 from nodeset_provider.autoscaler.slots import Slots
 from nodeset_provider.autoscaler.statuses import Refused, invalid, not_found
 from nodeset_provider.kube.client import Client
-from nodeset_provider.kube.errors import NotFound
+from nodeset_provider.kube.errors import ApiError, NotFound
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
+
+log = structlog.get_logger(__name__)
 
 _NAMED_IN_MESSAGES: Final = 5
 _READS_AT_ONCE: Final = 16
@@ -122,12 +125,18 @@ class Changes:
         return NOTHING
 
     async def _restore(self, group: str, lowered: int) -> None:
-        """A Machine does not change its NodeSet's version, so one may have been made between the count and the write."""
+        """A Machine may have been made between the count and the write: it changes no version of the NodeSet.
+
+        Where this fails the request itself is done nevertheless; the controller then removes that Machine again.
+        """
 
         async def decide(node_set: NodeSet) -> Resize | None:
             return sizing.restore(node_set, await self._list(group), lowered)
 
-        await self._resizer.resize(group, decide, repeatable=True)
+        try:
+            await self._resizer.resize(group, decide, repeatable=True)
+        except (ApiError, Refused) as error:
+            log.warning("could not look for machines made meanwhile", node_set=group, message=error.message)
 
     async def _victims(self, group: str, nodes: Collection[pb.ExternalGrpcNode]) -> _Victims:
         """Raises Refused when a node is of another group, or when none is or was ever ours."""

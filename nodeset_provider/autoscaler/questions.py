@@ -1,6 +1,7 @@
 """The RPCs that only ask. Every answer comes from the informers' caches, without waiting for anything.
 
-Nothing is answered from a cache that is not filled yet: a partial list of groups or nodes would be acted upon.
+Nothing is answered from a cache that is not filled yet: a partial list of groups or nodes would be acted upon. A cache
+that has lost the API server refuses only Refresh, see there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from nodeset_provider.autoscaler.answers import NO_GROUP, Answers
 from nodeset_provider.autoscaler.groups import require_group
 from nodeset_provider.autoscaler.indexes import BY_NODE_SET, BY_PROVIDER_ID
 from nodeset_provider.autoscaler.slots import Slots
+from nodeset_provider.autoscaler.staleness import interrupted
 from nodeset_provider.autoscaler.statuses import invalid, not_found, unavailable
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.protocol import core_pb2
@@ -46,8 +48,21 @@ class Questions:
             raise unavailable("the caches of NodeSets and Machines are not filled yet; ask again in a moment")
 
     def refresh(self, _request: pb.RefreshRequest) -> bytes:
-        """A failed Refresh ends the autoscaler's loop and keeps its state; nothing to do otherwise: caches are live."""
+        """A failed Refresh ends the autoscaler's loop and keeps its state; nothing to do otherwise: caches are live.
+
+        Caches that have lost the API server are told here and nowhere else. It is the first call of each loop, so no
+        loop begins on old sizes; an error to Nodes or NodeGroups would be taken for "there is nothing". Changes need
+        no guard: they are written on condition of the version that they were decided on, or not at all.
+        """
         self.require_synced()
+        caches = {"NodeSets": self._node_sets, "Machines": self._machines}
+        if late := interrupted(caches):
+            names = " and ".join(f"{name} (for {seconds:.0f} s)" for name, seconds in late.items())
+            raise unavailable(
+                f"this replica hears nothing of the API server about {names}, so its sizes and nodes may be old; it"
+                " goes on by itself when the connection is back. If it stays, look for 'watching is interrupted' in"
+                " this replica's log, and at the network and the roles between it and the API server"
+            )
         return NOTHING
 
     def cleanup(self, _request: pb.CleanupRequest) -> bytes:

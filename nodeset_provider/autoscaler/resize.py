@@ -50,6 +50,9 @@ class Resizer:
         self._client = client
         self._node_sets = node_sets
         self._locks: dict[str, asyncio.Lock] = {}
+        self._unsettled: set[str] = set()
+        """Groups whose last change ended without a certain answer: the cache may not know of it, and a repetition that
+        looks just like it must not take it for its own."""
 
     async def resize(
         self, group: str, decide: Decide, *, repeatable: bool = False, fresh: bool = False
@@ -64,9 +67,12 @@ class Resizer:
         require_group(self._node_sets.get(group), group)  # so that a name from outside never makes a lock
         async with self._locks.setdefault(group, asyncio.Lock()):
             node_set, _ = require_group(self._node_sets.get(group), group)
-            if fresh:
+            if fresh or group in self._unsettled:
                 node_set = await self._fresh(node_set)
-            return await self._resize(node_set, decide, repeatable=repeatable)
+            self._unsettled.add(group)
+            change = await self._resize(node_set, decide, repeatable=repeatable)
+            self._unsettled.discard(group)
+            return change
 
     async def _resize(self, node_set: NodeSet, decide: Decide, *, repeatable: bool) -> Resize | None:
         group = node_set.metadata.name

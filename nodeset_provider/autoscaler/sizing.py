@@ -70,7 +70,7 @@ def decrease(node_set: NodeSet, machines: Collection[Machine], delta: int) -> Re
 
 
 def restore(node_set: NodeSet, machines: Collection[Machine], lowered: int) -> Resize | None:
-    """After a decrease to ``lowered``: give back what Machines had been made for in the meantime; nothing is deleted.
+    """After slots were given back: take those again for which Machines had been made meanwhile; none is deleted.
 
     Where somebody else has set another size since, that stands.
     """

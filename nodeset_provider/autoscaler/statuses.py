@@ -7,7 +7,7 @@ FAILED_PRECONDITION  the NodeSet has no price; the API server's validation refus
 UNIMPLEMENTED        the group has no template yet (:mod:`.templates` says why not FAILED_PRECONDITION)
 ABORTED              too many others change the NodeSet at the same time
 PERMISSION_DENIED    the API server refuses the provider itself
-UNAVAILABLE          caches not filled yet, API server out of reach, or the effect of a write unknown
+UNAVAILABLE          caches not filled yet or too old, API server out of reach, or the effect of a write unknown
 DEADLINE_EXCEEDED    the caller's time is over
 """
 

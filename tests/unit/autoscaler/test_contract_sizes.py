@@ -156,6 +156,26 @@ async def test_a_lost_answer_and_a_status_write_are_told_apart(world: World) -> 
     assert (world.replicas(), gets) == (3, 1)
 
 
+async def test_a_repetition_never_takes_the_lost_change_before_it_for_its_own(world: World) -> None:
+    """§4 scenario 19: the first call took effect and was reported as failed; the second one asks for as much again."""
+    world.deliver = False
+    world.node_set(replicas=1)
+    world.catch_up()
+    incidents = ["lose", "refuse", "", "refuse"]
+
+    async def meddle(verb: str, name: str) -> None:
+        happening = incidents.pop(0) if incidents else ""
+        world.client.lose_answer = happening == "lose"
+        if happening == "refuse":
+            raise Unavailable(503, "ServiceUnavailable", "restarting")
+
+    world.client.fault = meddle
+    assert (await denied(world.call("NodeGroupIncreaseSize", id="a", delta=2))).code is grpc.StatusCode.UNAVAILABLE
+    assert world.replicas() == 3
+    await world.call("NodeGroupIncreaseSize", id="a", delta=2)
+    assert world.replicas() == 5
+
+
 async def test_a_write_that_never_arrived_is_sent_again(world: World) -> None:
     """§4 scenario 19."""
     world.node_set(replicas=1)

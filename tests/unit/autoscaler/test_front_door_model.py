@@ -80,7 +80,7 @@ class FrontDoorModel(RuleBasedStateMachine):
     def controller_steps(self, name: str) -> list[tuple[str, str]]:
         victims = [("kill", key) for key in self.world.remove_first(name) if key in self.staying_or_named(name)]
         surplus = len(self.staying(name)) - self.world.replicas(name)
-        young_first = sorted(self.staying(name), key=lambda key: (key in self.launched, key), reverse=False)
+        young_first = sorted(sorted(self.staying(name), reverse=True), key=lambda key: key in self.launched)
         victims += [("kill", key) for key in young_first[: max(0, surplus)]]
         done = set(self.world.remove_first(name)) - (set(self.machines(name)) - self.deleting(name))
         prune = [("prune", "")] if done else []
@@ -171,7 +171,17 @@ class FrontDoorModel(RuleBasedStateMachine):
         finally:
             self.pending_incidents.clear()
             self.world.client.lose_answer = False
+            self.surplus_goes_at_once(fields["id"], happening)
         return grpc.StatusCode.OK
+
+    def surplus_goes_at_once(self, name: str, happening: list[str]) -> None:
+        """A slot was given back in the moment in which its Machine was made, and then the API server failed.
+
+        The controller is told of the new size at once, long before such a Machine runs.
+        """
+        while len(self.staying(name)) > self.world.replicas(name):
+            assert {"lost answer", "refused"} & set(happening), "only a failing API server leaves a surplus"
+            self.controller_step(name, 0)
 
     @rule(name=group, delta=st.integers(1, 3), happening=incidents)
     def increase(self, name: str, delta: int, happening: list[str]) -> None:
