@@ -160,7 +160,8 @@ class MachineController:
         if memory is None or memory.attempt != attempt:
             newborn = memory is None and attempt == 1 and self._births.is_ours(uid)
             doubtful = is_unsettled(machine) and not newborn
-            memory = self._memory[uid] = Memory(attempt=attempt, last_create=moment if doubtful else None)
+            doubt = moment if doubtful else None
+            memory = self._memory[uid] = Memory(attempt=attempt, last_create=doubt, doubted_at=doubt)
         if machine.metadata.deleting and not memory.terminating:
             memory = self._memory[uid] = replace(memory.recovered(), terminating=True)
         return memory

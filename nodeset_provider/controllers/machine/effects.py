@@ -175,11 +175,15 @@ class Effects:
         try:
             await self._with_account(o, create)
         except AccountUnusable as error:
-            remember(launch.after_create(o.memory, error, self._clock.monotonic(), self._random))
+            remember(self._not_asked(o, error))
         except TokenTaken:
-            remember(replace(o.memory, failure=_Own(REASON_TOKEN_TAKEN, "the bootstrap token's id is in use")))
+            remember(self._not_asked(o, _Own(REASON_TOKEN_TAKEN, "the bootstrap token's id is in use")))
         except InvalidJoin as error:
-            remember(replace(o.memory, failure=_Own(REASON_INVALID_JOIN, f"{error.field}: {error.message}")))
+            remember(self._not_asked(o, _Own(REASON_INVALID_JOIN, f"{error.field}: {error.message}")))
+
+    def _not_asked(self, o: Observed, error: DriverError | AccountUnusable) -> Memory:
+        """What is known where not even the create was reached; earlier ones of the attempt may have been."""
+        return launch.after_create(o.memory, error, self._clock.monotonic(), self._random)
 
     def _request(self, o: Observed) -> CreateRequest:
         machine = o.machine

@@ -37,7 +37,7 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
     if o.has_failed:
         return try_again(o)
     memory = o.memory
-    if memory.failure is not None:
+    if memory.failure is not None and memory.last_create is None:
         code = memory.failure.code
         # A token whose id is taken is another machine's, which still has to join with it.
         return failed(o, CONDITION_LAUNCHED, code, memory.failure.message, final=code != REASON_TOKEN_TAKEN)
@@ -103,10 +103,13 @@ def after_create(
         case AccountUnusable():
             return memory.struggling(outcome, moment, random)
         case DriverError() if outcome.attempt_failed:
-            return replace(memory.recovered(), failure=outcome, last_create=None)
+            # It vouches for this call. An earlier one of the same token that got no answer may land all the same, and
+            # would be a second machine beside the next attempt's: the attempt is closed only once it can be seen.
+            in_doubt = moment if memory.doubted_at is not None else None
+            return replace(memory.recovered(), failure=outcome, last_create=in_doubt)
         case _:
             # It may take effect as late as the moment we stopped listening.
-            return replace(memory, last_create=moment).struggling(outcome, moment, random)
+            return replace(memory, last_create=moment, doubted_at=moment).struggling(outcome, moment, random)
 
 
 def after_lookup(
@@ -115,7 +118,8 @@ def after_lookup(
     """What is known once ``get`` by token answered; ``delay`` is the driver's consistency delay in seconds."""
     match outcome:
         case Instance():
-            return replace(memory.recovered(), instance=outcome, made_at=moment, last_create=None, found_again=True)
+            found = replace(memory.recovered(), instance=outcome, made_at=moment, found_again=True)
+            return replace(found, last_create=None, failure=None)
         case NotFound():
             believable = (memory.last_create or 0.0) + delay
             if moment < believable:

@@ -47,6 +47,9 @@ class Memory:
     last_create: float | None = None
     """When a create last may have reached the cloud without our knowing what came of it. None: nothing of this attempt
     is unaccounted for."""
+    doubted_at: float | None = None
+    """When a create of this attempt last ended without an answer. Unlike ``last_create`` it outlives the look-up that
+    found nothing: that create may only be slow."""
     made_at: float | None = None
     """When the machine was made, or found, at the latest: right afterwards a cloud may still deny that it exists."""
     instance: Instance | None = None
@@ -54,7 +57,8 @@ class Memory:
     found_again: bool = False
     """``instance`` was found by looking it up: an earlier process made it."""
     failure: DriverError | None = None
-    """The driver vouched that this attempt made nothing; not yet written down."""
+    """The driver vouched that this attempt made nothing; not yet written down. Beside ``last_create``: it may not have
+    known of an earlier create of the same attempt, so the cloud is asked once more."""
     trouble: Trouble | None = None
     failures: int = 0
     not_before: float = 0.0

@@ -58,7 +58,8 @@ def _is_token_of_another(o: Observed) -> bool:
 
 def _nothing_was_made(o: Observed) -> bool:
     """Whether it is certain that the cloud never made a machine for the current attempt; earlier ones are closed."""
-    if o.memory.instance is not None or o.memory.last_create is not None or o.is_launched:
+    memory = o.memory
+    if memory.instance is not None or memory.last_create is not None or memory.doubted_at is not None or o.is_launched:
         return False
     if o.launched is not None and o.launched.status == "False" and o.has_failed:
         return o.launched.reason in NOTHING_MADE
@@ -79,7 +80,8 @@ def after_destroy(
     """
     match outcome:
         case Deletion.GONE:
-            made = [moment for moment in (memory.last_create, memory.made_at) if moment is not None]
+            known = (memory.last_create, memory.doubted_at, memory.made_at)
+            made = [moment for moment in known if moment is not None]
             if o.launched is not None:  # also where it says that the machine failed: it was made all the same
                 made.append(launched_moment(o))
             believable = max(made) + delay if made else o.moment

@@ -1,8 +1,10 @@
 """Crash anywhere, come back: one machine for a Machine that is there, none for one that is gone (design §5)."""
 
 import pytest
+from testbed.faulty_cloud import CloudMachine
 from testbed.memory_world import World
 
+from nodeset_provider.api.machine import client_token
 from nodeset_provider.api.meta import is_true
 from nodeset_provider.api.names import CONDITION_LAUNCHED
 from nodeset_provider.driverkit.errors import InsufficientCapacity, Transient
@@ -129,6 +131,37 @@ async def test_failed_attempt_is_closed_before_another_token_is_used() -> None:
     assert world.machines[0].status.attempt == 2
     assert len(world.cloud.made) == 1
     assert world.machines[0].status.client_token == world.cloud.made[0]
+    await world.stop()
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["same process", "successor"])
+async def test_slow_create_that_lands_after_a_later_one_was_refused_makes_the_only_machine(*, restart: bool) -> None:
+    world = World()
+    cloud = world.cloud
+    cloud.fail("create", Transient("no answer"))
+    if not restart:
+        cloud.fail("create", InsufficientCapacity("none left"))
+    await one_machine(world)
+    if restart:
+        cloud.fail("create", InsufficientCapacity("none left"))
+        await world.restart()
+    crash_point = cloud.point
+    assert crash_point is not None
+
+    async def slow_one_lands(where: str) -> None:
+        if where == "create before" and not cloud.machines:
+            (it,) = world.machines
+            token = client_token(it.metadata.uid, 1)
+            visible = cloud.clock() + cloud.consistency_delay
+            cloud.machines[token] = CloudMachine(token, it.metadata.name, "cluster", visible, b"")
+        await crash_point(where)
+
+    cloud.point = slow_one_lands
+    await world.pass_time(120)
+    assert [call for call, _ in cloud.calls].count("create") == 2
+    assert len(cloud.machines) == 1
+    assert len(launched(world)) == 1
+    assert world.machines[0].status.attempt == 1
     await world.stop()
 
 

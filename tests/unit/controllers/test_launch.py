@@ -96,6 +96,25 @@ def test_error_that_vouches_for_nothing_made_closes_the_attempt_and_takes_the_to
     assert action.announcement is not None
 
 
+@pytest.mark.parametrize(
+    "error", [InsufficientCapacity("none"), QuotaExceeded("limit"), InvalidSpec("bad"), Unauthorized("no")]
+)
+def test_attempt_that_was_ever_in_doubt_is_closed_only_after_another_look(error: DriverError) -> None:
+    lost = launch.after_create(Memory(attempt=1), Transient("lost"), MOMENT, Random(0))
+    absent = launch.after_lookup(lost, NotFound("no"), MOMENT + 9, 9.0, Random(0))
+    assert decide(replace(seen(memory=absent), moment=MOMENT + 9)) == Launch()
+    refused = launch.after_create(absent, error, MOMENT + 11, Random(0))
+    assert decide(replace(seen(memory=refused), moment=MOMENT + 11)) == LookUp()
+    early = launch.after_lookup(refused, NotFound("no"), MOMENT + 12, 9.0, Random(0))
+    assert decide(replace(seen(memory=early), moment=MOMENT + 12)) == Wait(8.0)
+    sure = launch.after_lookup(early, NotFound("no"), MOMENT + 20, 9.0, Random(0))
+    status = written(decide(replace(seen(memory=sure), moment=MOMENT + 20)))
+    assert status["conditions"]["Launched"]["reason"] == error.code  # type: ignore[index]
+    landed = launch.after_lookup(early, instance(), MOMENT + 20, 9.0, Random(0))
+    status = written(decide(replace(seen(memory=landed), moment=MOMENT + 20)))
+    assert status["conditions"]["Launched"]["status"] == "True"  # type: ignore[index]
+
+
 @pytest.mark.parametrize("error", [Transient("lost"), Throttled("slow", retry_after=33.0)])
 def test_error_that_vouches_for_nothing_leaves_a_doubt(error: Transient) -> None:
     memory = launch.after_create(Memory(attempt=1), error, MOMENT, Random(0))

@@ -118,6 +118,13 @@ def test_the_cloud_is_asked_after_a_doubt() -> None:
     assert decide(seen(machine(deleting=True), memory=Memory(attempt=1, last_create=MOMENT))) == Destroy()
 
 
+def test_the_cloud_is_asked_after_a_doubt_that_a_look_up_did_not_confirm() -> None:
+    slow = Memory(attempt=1, doubted_at=MOMENT - 3)
+    o = seen(machine(deleting=True), memory=slow)
+    assert decide(o) == Destroy()
+    assert not after_destroy(slow, Deletion.GONE, o, delay=10, random=Random(0)).gone
+
+
 def test_gone_is_believed_only_after_the_consistency_delay() -> None:
     o = seen(machine(deleting=True), memory=Memory(attempt=1, last_create=MOMENT - 3))
     early = after_destroy(o.memory, Deletion.GONE, o, delay=10, random=Random(0))
