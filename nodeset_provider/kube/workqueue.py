@@ -47,7 +47,11 @@ class WorkQueue(Generic[K]):
         self._failures: dict[K, int] = {}
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
-        """Delayed adds. An entry whose time is not the one in ``_due`` was brought forward and is void."""
+        """Delayed adds. An entry whose time is not the one in ``_due`` was brought forward and is void.
+
+        Void entries never outnumber the others: a key that is brought forward often would otherwise leave one behind
+        each time, until the time comes that it was first meant for.
+        """
         self._order = itertools.count()
         self._timer: Timer | None = None
         self._timer_at = 0.0
@@ -153,6 +157,9 @@ class WorkQueue(Generic[K]):
 
     def _set_timer(self) -> None:
         """One timer for the earliest delayed add; a thousand waiting keys cost the event loop nothing."""
+        if len(self._heap) > 2 * len(self._due):
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         if not self._heap:

@@ -132,6 +132,32 @@ async def test_ten_thousand_delayed_keys_hold_one_timer(queue: WorkQueue[str], c
     assert len(queue) == 10_000
 
 
+async def test_a_delay_that_is_brought_forward_again_and_again_leaves_nothing_behind(
+    queue: WorkQueue[str], clock: ManualClock
+) -> None:
+    keys = [str(number) for number in range(10)]
+    for turn in range(1000):
+        for key in keys:
+            queue.add_after(key, 2000 - turn)
+        assert len(queue._heap) <= 2 * len(keys)
+    await clock.advance(1000)
+    assert len(queue) == 0, "not before the earliest time that was asked for"
+    await clock.advance(1)
+    assert [await queue.get() for _ in keys] == keys
+
+
+async def test_what_is_left_behind_by_keys_that_are_gone_goes_with_them(
+    queue: WorkQueue[str], clock: ManualClock
+) -> None:
+    for number in range(100):
+        queue.add_after(str(number), 300)
+        queue.add_after(str(number), 1)
+    queue.add_after("later", 500)
+    await clock.advance(1)
+    assert len(queue) == 100
+    assert len(queue._heap) <= 2
+
+
 async def test_each_failure_doubles_the_delay_up_to_the_limit(queue: WorkQueue[str], clock: ManualClock) -> None:
     waited = []
     for _ in range(7):
