@@ -14,7 +14,7 @@ from nodeset_provider.autoscaler.answers import NO_GROUP, Answers
 from nodeset_provider.autoscaler.groups import require_group
 from nodeset_provider.autoscaler.indexes import BY_NODE_SET, BY_PROVIDER_ID
 from nodeset_provider.autoscaler.slots import Slots
-from nodeset_provider.autoscaler.staleness import interrupted
+from nodeset_provider.autoscaler.staleness import Caches, interrupted
 from nodeset_provider.autoscaler.statuses import invalid, not_found, unavailable
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.protocol import core_pb2
@@ -55,7 +55,7 @@ class Questions:
         no guard: they are written on condition of the version that they were decided on, or not at all.
         """
         self.require_synced()
-        caches = {"NodeSets": self._node_sets, "Machines": self._machines}
+        caches: Caches = {"NodeSets": self._node_sets, "Machines": self._machines}
         if late := interrupted(caches):
             names = " and ".join(f"{name} (for {seconds:.0f} s)" for name, seconds in late.items())
             raise unavailable(

@@ -6,7 +6,7 @@ becomes a Python object. Bodies are Structs or dicts. Nothing is cached and noth
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Generic, Literal
 
@@ -25,6 +25,10 @@ LINE_LIMIT = 64 * 1024 * 1024
 """Bytes of one watch event; etcd itself refuses objects far smaller."""
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -107,8 +111,11 @@ class Client:
         field_selector: str = "",
         label_selector: str = "",
         timeout_seconds: int,
+        opened: Callable[[], None] = _nothing,
     ) -> AsyncGenerator[WatchEvent[T], None]:
         """Changes after ``resource_version``, with bookmarks; ends when the server ends it.
+
+        ``opened`` is called when the server has accepted the watch, which may be long before there is an event.
 
         Raises Expired where that version is too old, Unavailable where the connection breaks (also in the middle of
         a line), and the ApiError of an ERROR event.
@@ -121,7 +128,7 @@ class Client:
         }
         codec = codec_for(resource)
         chunks = self._transport.stream(
-            "watch", resource.plural, resource.path(), query=query, timeout_seconds=timeout_seconds
+            "watch", resource.plural, resource.path(), query=query, timeout_seconds=timeout_seconds, opened=opened
         )
         async with aclosing(chunks), aclosing(_lines(chunks)) as lines:
             async for line in lines:

@@ -2,7 +2,8 @@
 
 How it stays right: a paged list, then watches with bookmarks that resume where the last one ended; 410 means list
 again, and what the list does not hold was deleted. Every failure, and every watch that ends almost at once, is answered
-with a growing, jittered pause, so that neither a missing right nor a half-dead server is hammered.
+with a growing, jittered pause, so that neither a missing right nor a half-dead server is hammered. For how long there
+has been no watch is told (``interrupted_for``): what is read in that time is as old as that.
 """
 
 from __future__ import annotations
@@ -73,11 +74,28 @@ class Informer(Generic[T]):
             for kind in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK")
         }
         self._objects = metrics.INFORMER_OBJECTS.labels(resource.plural)
+        self._interrupted = metrics.INFORMER_INTERRUPTED.labels(resource.plural)
+        self._interrupted_since: float | None = None
+        """None while a watch is open, and while the informer does not run."""
 
     @property
     def synced(self) -> bool:
-        """Whether the first list is complete. Stays True afterwards: a cache that is behind is still a cache."""
+        """Whether the first list is complete. Stays True afterwards: a cache that is behind is still a cache.
+
+        How far behind it may be is :attr:`interrupted_for`.
+        """
         return self._synced.is_set()
+
+    @property
+    def interrupted_for(self) -> float:
+        """Seconds for which no watch has been open, lists included; 0.0 while one is, and outside of :meth:`run`.
+
+        A watch that ends is an interruption until the next one is accepted, which takes milliseconds where all is well.
+        One that is accepted and ends at once without a word was none. A peer that vanished is noticed by the transport
+        (``transport.KEEPALIVE``, under a minute); only from then on is it counted here.
+        """
+        since = self._interrupted_since
+        return 0.0 if since is None else self._clock.monotonic() - since
 
     async def wait_synced(self) -> None:
         """Return once the first list is complete."""
@@ -117,6 +135,16 @@ class Informer(Generic[T]):
 
     async def run(self) -> None:
         """List and watch until cancelled. API errors never end it."""
+        self._interrupted_since = self._clock.monotonic()
+        self._interrupted.set_function(lambda: self.interrupted_for)
+        try:
+            await self._follow()
+        finally:
+            # Nobody waits for a watch any more: the metric would grow for ever, and keep the whole cache in memory.
+            self._interrupted_since = None
+            self._interrupted.set_function(float)
+
+    async def _follow(self) -> None:
         while True:
             try:
                 await self._list()
@@ -154,19 +182,23 @@ class Informer(Generic[T]):
     async def _watch(self) -> None:
         """One watch, from ``progress`` on. Returns when it may be resumed; raises Expired where it may not."""
         started = self._clock.monotonic()
+        interrupted_since = self._interrupted_since
         events = self._client.watch(
             self._resource,
             resource_version=str(self._store.progress),
             field_selector=self._field_selector,
             label_selector=self._label_selector,
             timeout_seconds=int(WATCH_SECONDS * (1 + self._random())),
+            opened=self._resumed,
         )
-        changes = 0
+        heard = changes = 0
         failure: ApiError | None = None
         try:
             async with aclosing(events):
                 async for event in events:
+                    self._resumed()
                     self._apply(event)
+                    heard += 1
                     changes += event.type != "BOOKMARK"
         except Expired:
             raise
@@ -175,11 +207,20 @@ class Informer(Generic[T]):
                 # "Too large resource version": the server's history went back, or it is far behind. Only a list helps.
                 raise Expired(error.status, error.reason, error.message) from error
             failure = error
-        lasted = self._clock.monotonic() - started >= HEALTHY_WATCH_SECONDS
+        finally:
+            now = self._clock.monotonic()
+            lasted = now - started >= HEALTHY_WATCH_SECONDS
+            if self._interrupted_since is None:
+                # A gateway that takes the request and has nobody behind it opens a watch too.
+                self._interrupted_since = now if lasted or heard else interrupted_since
         if lasted or changes:
             self._backoff.reset()
         if failure is not None or not lasted:
             await self._pause(failure)
+
+    def _resumed(self) -> None:
+        """A watch is open: the server took it, or it spoke."""
+        self._interrupted_since = None
 
     def _apply(self, event: WatchEvent[T]) -> None:
         self._events[event.type].inc()

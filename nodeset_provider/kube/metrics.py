@@ -27,6 +27,11 @@ INFORMER_FAILURES = Counter(
     "Lists and watches that failed or ended at once, by the error's name.",
     ["resource", "reason"],
 )
+INFORMER_INTERRUPTED = Gauge(
+    "informer_interrupted_seconds",
+    "For how long no watch has been open, so that the cache may be this old; 0 while one is.",
+    ["resource"],
+)
 UNREADABLE_OBJECTS = Counter(
     "unreadable_objects_total",
     "Objects that do not fit their kind's schema and are therefore not seen.",

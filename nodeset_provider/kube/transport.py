@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +26,10 @@ REQUEST_TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10.0
 REQUEST_CONNECTIONS = 64
 """Parallel requests; more wait in line. Watches have connections of their own, so that neither starves the other."""
+RESERVED = frozenset({"leases"})
+"""Resources (plural) whose requests wait in no line: a leader whose renewal stood behind its own work would lose it."""
+RESERVED_CONNECTIONS = 2
+"""A renewal, and the release at the end."""
 WATCH_GRACE = 15.0
 """Seconds that a watch may outlive the time that the server was asked to end it after."""
 KEEPALIVE = (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 50_000))
@@ -53,8 +57,30 @@ class _Exchange:
     timeout: float = REQUEST_TIMEOUT
 
 
+class _Pool:
+    """At most ``limit`` parallel requests, on connections of their own."""
+
+    def __init__(self, tls: ssl.SSLContext, headers: Mapping[str, str], *, limit: int) -> None:
+        self._connector = _connector(tls, limit=limit)
+        self._reader = aiohttp.ClientSession(connector=self._connector, headers=headers, connector_owner=False)
+        self._writer = aiohttp.ClientSession(connector=self._connector, headers=headers, connector_owner=False)
+        # aiohttp repeats PUT and DELETE on its own when a kept-alive connection turns out to be closed. Whether the
+        # first one took effect is then unknown, and the answer to the second would hide that.
+        self._writer._retry_connection = False  # noqa: SLF001 - there is no public switch; a test watches over it
+
+    def session(self, method: str) -> aiohttp.ClientSession:
+        """For a request with that HTTP method."""
+        return self._reader if method == "GET" else self._writer
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._reader.close()
+        await self._writer.close()
+        await self._connector.close()
+
+
 class Transport:
-    """One pool of connections to one API server. To be made inside the running loop and closed there."""
+    """The connections to one API server. To be made inside the running loop and closed there."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
@@ -64,20 +90,16 @@ class Transport:
             # Between cluster neighbours gzip costs both sides more time than the bytes it saves.
             "Accept-Encoding": "identity",
         }
-        self._requests = _connector(credentials.tls, limit=REQUEST_CONNECTIONS)
+        self._requests = _Pool(credentials.tls, headers, limit=REQUEST_CONNECTIONS)
+        self._reserved = _Pool(credentials.tls, headers, limit=RESERVED_CONNECTIONS)
         self._watches = _connector(credentials.tls, limit=0)
-        self._reader = aiohttp.ClientSession(connector=self._requests, headers=headers, connector_owner=False)
-        self._writer = aiohttp.ClientSession(connector=self._requests, headers=headers, connector_owner=False)
-        # aiohttp repeats PUT and DELETE on its own when a kept-alive connection turns out to be closed. Whether the
-        # first one took effect is then unknown, and the answer to the second would hide that.
-        self._writer._retry_connection = False  # noqa: SLF001 - there is no public switch; a test watches over it
         self._watcher = aiohttp.ClientSession(connector=self._watches, headers=headers, connector_owner=False)
 
     async def close(self) -> None:
         """Close every connection; running requests fail."""
-        for session in (self._reader, self._writer, self._watcher):
-            await session.close()
         await self._requests.close()
+        await self._reserved.close()
+        await self._watcher.close()
         await self._watches.close()
 
     async def request(
@@ -92,13 +114,15 @@ class Transport:
         content_type: str = "application/json",
         timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 - it is part of the request, not a scope around it
     ) -> bytes:
-        """Send one request and read the whole answer. ``verb`` and ``resource`` are for the metrics.
+        """Send one request and read the whole answer.
+
+        ``verb`` and ``resource`` are for the metrics; ``resource`` also says whether it may stand in line.
 
         Raises the ApiError that fits.
         """
-        session = self._reader if method == "GET" else self._writer
+        pool = self._reserved if resource in RESERVED else self._requests
+        session = pool.session(method)
         exchange = _Exchange(verb, resource, method, path, query, body, content_type, timeout)
-        session = self._reader if method == "GET" else self._writer
         for last in (False, True):
             try:
                 async with self._send(session, exchange) as answer:
@@ -109,13 +133,24 @@ class Transport:
         raise AssertionError  # pragma: no cover - the second turn returns or raises
 
     async def stream(
-        self, verb: str, resource: str, path: str, *, query: Query, timeout_seconds: float
+        self,
+        verb: str,
+        resource: str,
+        path: str,
+        *,
+        query: Query,
+        timeout_seconds: float,
+        opened: Callable[[], None],
     ) -> AsyncGenerator[bytes, None]:
-        """GET and yield chunks of the answer as they arrive. Raises the ApiError that fits, also in mid-stream."""
+        """GET and yield chunks of the answer as they arrive. Raises the ApiError that fits, also in mid-stream.
+
+        ``opened`` is called when the server has said 2xx; its first chunk may be a long time in coming.
+        """
         exchange = _Exchange(verb, resource, "GET", path, query, timeout=timeout_seconds + WATCH_GRACE)
         for last in (False, True):
             try:
                 async with self._send(self._watcher, exchange) as answer:
+                    opened()
                     async for chunk in answer.content.iter_any():
                         yield chunk
                     return

@@ -23,6 +23,7 @@ import structlog
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.autoscaler import MACHINE_INDEXERS, SERVER_OPTIONS, FrontDoor
+from nodeset_provider.autoscaler.staleness import Caches
 from nodeset_provider.config import Settings
 from nodeset_provider.config.address import parse_address
 from nodeset_provider.controllers import ControllerConfig, Controllers, Drivers, indexes
@@ -39,6 +40,7 @@ from nodeset_provider.kube.lease import LeaderElector
 from nodeset_provider.kube.resources import MACHINES, NODE_SETS
 from nodeset_provider.server.door import CannotListen, Door
 from nodeset_provider.server.probes import LoopLag, Probes
+from nodeset_provider.server.readiness import unready
 from nodeset_provider.server.tls import CertificateFiles, ReloadingCredentials
 
 log = structlog.get_logger(__name__)
@@ -99,11 +101,8 @@ class _Provider:
 
     def missing(self) -> list[str]:
         """What keeps this process from answering; nothing when it is ready."""
-        caches = {"cache of nodesets": self._node_sets.synced, "cache of machines": self._machines.synced}
-        return [
-            *(["shutting down"] if self._stopping else []),
-            *(name for name, synced in caches.items() if not synced),
-        ]
+        caches: Caches = {"cache of nodesets": self._node_sets, "cache of machines": self._machines}
+        return [*(["shutting down"] if self._stopping else []), *unready(caches)]
 
     async def run(self, door: Door, lag: LoopLag, stop: asyncio.Event) -> None:
         """Until ``stop``; then in the order that the module tells."""

@@ -1,7 +1,7 @@
 """HTTP: /metrics for Prometheus, /readyz and /healthz for the kubelet.
 
-Ready: everything that answering takes is there; what is missing is named. Healthy: the event loop runs. A process that
-cannot reach the API server is not ready, but it is healthy: a restart would not mend that.
+Ready: everything that answering takes is there and current; what is missing is named. Healthy: the event loop runs. A
+process that cannot reach the API server is not ready, but it is healthy: a restart would not mend that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNHEALTHY_LAG: Final = 10.0
 _UNHEALTHY_LOOKS: Final = 3
 
 Missing = Callable[[], Sequence[str]]
-"""Names what there is not yet of what answering takes."""
+"""Names what there is not, or no longer, of what answering takes."""
 
 
 class LoopLag:

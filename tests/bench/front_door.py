@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,8 +124,11 @@ class MadeUpServer(Client):
         items = [codec_for(resource).object(self._next(item)) for item in self._objects[resource.plural]]
         yield Page(items, str(self._version))
 
-    async def watch(self, resource: Resource[T], **_: object) -> AsyncGenerator[WatchEvent[T], None]:
+    async def watch(
+        self, resource: Resource[T], *, opened: Callable[[], None] = lambda: None, **_: object
+    ) -> AsyncGenerator[WatchEvent[T], None]:
         """Events as bytes, decoded in this loop as the real client decodes them."""
+        opened()
         rate, codec, objects = self._rate[resource.plural], codec_for(resource), self._objects[resource.plural]
         if not rate:
             await asyncio.Event().wait()

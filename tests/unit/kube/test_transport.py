@@ -266,3 +266,36 @@ async def test_the_server_sees_who_we_are_and_no_gzip_is_asked_for(connect: Conn
     await client.get(NODES, "n")
     assert requests[0].headers["User-Agent"].startswith("nodeset-provider/")
     assert requests[0].headers["Accept-Encoding"] == "identity"
+
+
+async def test_a_lease_is_renewed_however_many_requests_stand_in_line(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when many workers write to an API server that has become slow."""
+    monkeypatch.setattr(transport, "REQUEST_CONNECTIONS", 2)
+    patches, never = 0, asyncio.Event()
+    full = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal patches
+        if "/leases/" in request.path:
+            return web.json_response({"metadata": {"name": "l", "resourceVersion": "8"}})
+        patches += 1
+        if patches == 2:
+            full.set()
+        await never.wait()
+        return web.json_response(NODE)
+
+    client = await connect(handler)
+    workers = [asyncio.create_task(client.patch(NODES, "n", {})) for _ in range(5)]
+    leases = LEASES.within("kube-system")
+    async with asyncio.timeout(20):
+        await full.wait()
+        for _ in range(3):
+            lease = await client.get(leases, "l")
+            renewed = await client.replace(leases, "l", Lease(lease.metadata, LeaseSpec(holder_identity="me")))
+            assert renewed.metadata.resource_version == "8"
+    assert patches == 2, "the others stand in line all the time"
+    for worker in workers:
+        worker.cancel()
+    await asyncio.wait(workers)

@@ -191,9 +191,11 @@ class MemoryClient(Client):
         field_selector: str = "",
         label_selector: str = "",
         timeout_seconds: int,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent[T], None]:
         """As Client, without selectors and without an end."""
         await self._begin("watch", resource_version)
+        opened()
         async for version, kind, body in self.api.changes(resource.path(), int(resource_version)):
             item = None if body is None else _decode(resource, body)
             yield WatchEvent(kind, item, str(version))  # type: ignore[arg-type]
