@@ -29,6 +29,7 @@ from nodeset_provider.controllers.freshness import catch_up
 from nodeset_provider.controllers.indexes import NODE_INDEXERS
 from nodeset_provider.controllers.machine.controller import MachineController
 from nodeset_provider.controllers.machine.effects import Effects
+from nodeset_provider.controllers.machine.strays import Strays
 from nodeset_provider.controllers.machine_maker import MachineMaker
 from nodeset_provider.controllers.nodeclass import NodeClassController
 from nodeset_provider.controllers.nodeset import NodeSetController
@@ -136,11 +137,19 @@ class Controllers:
             random=self._random,
             may_act=self._may_act,
         )
+        strays = Strays(
+            drivers=self._drivers,
+            announce=effects.announce,
+            may_act=self._may_act,
+            clock=self._clock,
+            random=self._random,
+        )
         machine = MachineController(
             machines=self._machines,
             nodes=own.nodes,
             nodesets=self._nodesets,
             effects=effects,
+            strays=strays,
             births=births,
             cluster=cluster,
             drivers=self._drivers.names,

@@ -21,10 +21,11 @@ from nodeset_provider.controllers.births import Births
 from nodeset_provider.controllers.indexes import MACHINE_BY_NODESET, MACHINE_BY_PROVIDER_ID, NODE_BY_PROVIDER_ID
 from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.machine import initialize, launch, register, terminate, watch
-from nodeset_provider.controllers.machine.actions import Action, Release, Wait
+from nodeset_provider.controllers.machine.actions import Action, Launch, Release, Wait
 from nodeset_provider.controllers.machine.effects import Effects
 from nodeset_provider.controllers.machine.memory import Memory
 from nodeset_provider.controllers.machine.observed import Observed, is_unsettled
+from nodeset_provider.controllers.machine.strays import Strays, in_background
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.informer import Informer
@@ -56,6 +57,7 @@ class MachineController:
         nodes: Informer[Node],
         nodesets: Informer[NodeSet],
         effects: Effects,
+        strays: Strays,
         births: Births,
         cluster: str,
         drivers: Iterable[str],
@@ -66,10 +68,14 @@ class MachineController:
         self._nodes = nodes
         self._nodesets = nodesets
         self._effects = effects
+        self._strays = strays
         self._births = births
         self._cluster = cluster
         self._clock = clock
         self._memory: dict[str, Memory] = {}
+        self._released: set[str] = set()
+        """UIDs of Machines whose finalizer we took away, or are about to, until they are gone."""
+        self._tasks: asyncio.TaskGroup | None = None
         self.lanes: dict[str, Controller[str]] = {
             driver: make_lane(f"machine/{driver}", self.reconcile, workers=workers, clock=clock) for driver in drivers
         }
@@ -77,6 +83,7 @@ class MachineController:
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             for lane in self.lanes.values():
                 tasks.create_task(lane.run(), name=lane.name)
 
@@ -91,8 +98,7 @@ class MachineController:
         if new is not None:
             self.enqueue(new)
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
-            self._memory.pop(old.metadata.uid, None)
-            self._births.forget(old.metadata.uid)
+            self._on_end(old)
 
     def on_node(self, old: Node | None, new: Node | None) -> None:
         """A Node came, changed in a way that a decision may depend on, or went. Heartbeats are not worth a look."""
@@ -114,6 +120,16 @@ class MachineController:
             for machine in self._machines.by_index(MACHINE_BY_NODESET, (new or old).metadata.name):  # type: ignore[union-attr]
                 self.enqueue(machine)
 
+    def _on_end(self, machine: Machine) -> None:
+        uid = machine.metadata.uid
+        if machine.spec.template.driver in self.lanes and uid not in self._released:
+            o = self._look_at(machine)
+            if not (o.memory.gone or terminate.nothing_was_made(o)):
+                self._strays.tell(o)
+        self._released.discard(uid)
+        self._memory.pop(uid, None)
+        self._births.forget(uid)
+
     async def reconcile(self, name: str) -> float | None:
         """Do what can be done for that Machine; seconds until it should be looked at again, None: until it changes."""
         for _ in range(STEPS):
@@ -124,9 +140,13 @@ class MachineController:
             if isinstance(action, Wait):
                 self._forget_if_settled(o, action)
                 return action.seconds
+            if isinstance(action, Release):
+                self._released.add(o.machine.metadata.uid)
             await self._effects.apply(action, o, self._remember(o.machine.metadata.uid))
             if isinstance(action, Release):
                 return None
+            if self._has_vanished(o):
+                self._after_the_end(action, o)
         _log.warning("no end of actions for this machine, pausing", machine=name)
         return 1.0
 
@@ -135,6 +155,9 @@ class MachineController:
         # While it is open who made the Machine, nothing is known about it; whoever settles that enqueues it.
         if machine is None or machine.spec.template.driver not in self.lanes or self._births.is_announced(name):
             return None
+        return self._look_at(machine)
+
+    def _look_at(self, machine: Machine) -> Observed:
         moment = self._clock.monotonic()
         memory = self._recall(machine, moment)
         node = self._nodes.get(machine.spec.node_name)
@@ -165,6 +188,19 @@ class MachineController:
         if machine.metadata.deleting and not memory.terminating:
             memory = self._memory[uid] = replace(memory.recovered(), terminating=True)
         return memory
+
+    def _has_vanished(self, o: Observed) -> bool:
+        known = self._machines.get(o.machine.metadata.name)
+        return known is None or known.metadata.uid != o.machine.metadata.uid
+
+    def _after_the_end(self, action: Action, o: Observed) -> None:
+        """The Machine went while something was done for it: nobody else knows of what that made."""
+        memory = self._memory.pop(o.machine.metadata.uid, None)
+        if memory is None or not isinstance(action, Launch) or self._tasks is None:
+            return
+        left = replace(o, memory=memory)
+        if not terminate.nothing_was_made(left):
+            in_background(self._tasks, self._strays, left)
 
     def _remember(self, uid: str) -> Callable[[Memory], None]:
         def remember(memory: Memory) -> None:

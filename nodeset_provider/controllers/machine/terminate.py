@@ -36,7 +36,7 @@ def decide(o: Observed) -> Action:
     """What to do next."""
     if FINALIZER_MACHINE not in o.machine.metadata.finalizers:
         return Wait()
-    if not o.memory.gone and not _nothing_was_made(o):
+    if not o.memory.gone and not nothing_was_made(o):
         return pause(o, CONDITION_DELETED) or Destroy()
     status = o.machine.status
     if o.node is not None and o.owns_node:
@@ -56,7 +56,7 @@ def _is_token_of_another(o: Observed) -> bool:
     return o.launched is not None and o.launched.status == "False" and o.launched.reason == REASON_TOKEN_TAKEN
 
 
-def _nothing_was_made(o: Observed) -> bool:
+def nothing_was_made(o: Observed) -> bool:
     """Whether it is certain that the cloud never made a machine for the current attempt; earlier ones are closed."""
     memory = o.memory
     if memory.instance is not None or memory.last_create is not None or memory.doubted_at is not None or o.is_launched:
