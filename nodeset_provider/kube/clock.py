@@ -23,7 +23,10 @@ class Clock(Protocol):
         """Seconds that never go back; only differences mean anything."""
 
     def now(self) -> datetime:
-        """Wall-clock time in UTC: for people and records, never for decisions."""
+        """Wall-clock time in UTC: for people, for records, and for deadlines counted from a time in a record.
+
+        It may jump. How long something takes in this process is measured with :meth:`monotonic`.
+        """
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
