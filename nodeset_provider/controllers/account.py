@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import structlog
 
 from nodeset_provider.controllers import metrics
+from nodeset_provider.controllers.leading import MayAct, check
 from nodeset_provider.driverkit.contract import CreateRequest, Deletion, Driver, Instance, InstanceKey, Offering
 from nodeset_provider.driverkit.errors import DriverError, NotFound, Transient, Unauthorized
 
@@ -60,23 +61,26 @@ class Account:
         """As :meth:`Driver.resolve`."""
         return await self._call("resolve", self._limits.resolve_seconds, lambda: self.driver.resolve(config))
 
-    async def create(self, request: CreateRequest) -> Instance:
-        """As :meth:`Driver.create`."""
-        return await self._call("create", self._limits.create_seconds, lambda: self.driver.create(request))
+    async def create(self, request: CreateRequest, may_act: MayAct) -> Instance:
+        """As :meth:`Driver.create`; NotLeading where ``may_act`` says no when its turn has come."""
+        return await self._call("create", self._limits.create_seconds, lambda: self.driver.create(request), may_act)
 
     async def get(self, key: InstanceKey) -> Instance:
         """As :meth:`Driver.get`; the only one that may raise NotFound."""
         return await self._call("get", self._limits.get_seconds, lambda: self.driver.get(key))
 
-    async def delete(self, key: InstanceKey) -> Deletion:
-        """As :meth:`Driver.delete`."""
+    async def delete(self, key: InstanceKey, may_act: MayAct) -> Deletion:
+        """As :meth:`Driver.delete`; NotLeading where ``may_act`` says no when its turn has come."""
         try:
-            return await self._call("delete", self._limits.delete_seconds, lambda: self.driver.delete(key))
+            return await self._call("delete", self._limits.delete_seconds, lambda: self.driver.delete(key), may_act)
         except NotFound:
             return Deletion.GONE
 
-    async def _call(self, call: str, seconds: float, start: Callable[[], Awaitable[T]]) -> T:
+    async def _call(
+        self, call: str, seconds: float, start: Callable[[], Awaitable[T]], may_act: MayAct = lambda: True
+    ) -> T:
         async with self._gate:
+            check(may_act)  # after the wait for a turn, which may have been long
             began = perf_counter()
             outcome = "cancelled"
             try:

@@ -22,6 +22,7 @@ from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers import metrics
 from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.births import Births
+from nodeset_provider.controllers.leading import NotLeading
 from nodeset_provider.controllers.resolver import Resolution
 from nodeset_provider.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unavailable, Unreadable
 from nodeset_provider.kube.informer import Informer
@@ -94,6 +95,9 @@ class MachineMaker:
         except (Unavailable, Unreadable) as error:
             self._doubt(name, pending)
             return error
+        except NotLeading:
+            self._births.settle(name)
+            raise
         except ApiError as error:
             self._births.settle(name)
             return error

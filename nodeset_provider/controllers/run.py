@@ -8,7 +8,6 @@ shared with the front door.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from random import Random
 
 import structlog
@@ -27,6 +26,7 @@ from nodeset_provider.controllers.csr import CertificateController
 from nodeset_provider.controllers.drivers import Drivers
 from nodeset_provider.controllers.freshness import catch_up
 from nodeset_provider.controllers.indexes import NODE_INDEXERS
+from nodeset_provider.controllers.leading import MayAct
 from nodeset_provider.controllers.machine.controller import MachineController
 from nodeset_provider.controllers.machine.effects import Effects
 from nodeset_provider.controllers.machine.strays import Strays
@@ -61,7 +61,7 @@ class Controllers:
         recorder: Recorder,
         clock: Clock = SYSTEM_CLOCK,
         random: Random | None = None,
-        may_act: Callable[[], bool] = lambda: True,
+        may_act: MayAct = lambda: True,
     ) -> None:
         self._client = client
         self._nodesets = nodesets
@@ -121,7 +121,7 @@ class Controllers:
 
     def _begin(self, own: _OwnInformers, cluster: str, key: bytes) -> _Term:
         config = self._config
-        api = BoundedApi(self._client, config.api_requests)
+        api = BoundedApi(self._client, config.api_requests, self._may_act)
         tokens = Tokens(api, key)
         births = Births()
         effects = Effects(

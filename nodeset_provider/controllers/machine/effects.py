@@ -26,6 +26,7 @@ from nodeset_provider.controllers import metrics
 from nodeset_provider.controllers.account import Account
 from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.drivers import AccountUnusable, Drivers
+from nodeset_provider.controllers.leading import MayAct, NotLeading
 from nodeset_provider.controllers.machine import launch, terminate, watch
 from nodeset_provider.controllers.machine.actions import (
     Action,
@@ -65,7 +66,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Effects:
-    """Applies actions. ``may_act`` says whether this process still leads, asked right before a machine is made."""
+    """Applies actions. ``may_act`` says whether this process still leads, asked before a driver makes or takes."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class Effects:
         recorder: Recorder,
         clock: Clock,
         random: Random,
-        may_act: Callable[[], bool],
+        may_act: MayAct,
     ) -> None:
         self._client = client
         self._machines = machines
@@ -160,16 +161,15 @@ class Effects:
             # Rendered before the token exists: what cannot be rendered must leave nothing behind.
             request = self._request(o)
             await self._tokens.ensure(machine, self._clock.now().timestamp())
-            if not self._may_act():
-                # The loop was held up and somebody else may lead by now: a create from here could come after theirs.
-                remember(replace(o.memory, not_before=self._clock.monotonic() + 1.0))
-                return
             memory = launch.before_create(o.memory, self._clock.monotonic())
             remember(memory)
             try:
-                outcome: Instance | DriverError = await account.create(request)
+                outcome: Instance | DriverError = await account.create(request, self._may_act)
             except DriverError as error:
                 outcome = error
+            except NotLeading:
+                remember(o.memory)  # nothing was asked of the cloud
+                raise
             remember(launch.after_create(memory, outcome, self._clock.monotonic(), self._random))
 
         try:
@@ -210,7 +210,7 @@ class Effects:
 
         async def delete(account: Account) -> None:
             try:
-                outcome: Deletion | DriverError = await account.delete(o.key)
+                outcome: Deletion | DriverError = await account.delete(o.key, self._may_act)
             except DriverError as error:
                 outcome = error
             remember(after(o.memory, outcome, o, delay=account.consistency_delay, random=self._random))

@@ -1,4 +1,4 @@
-"""Machines in the cloud whose Machine is gone though we never released it: told of, and deleted where we just made them.
+"""Machines in the cloud whose Machine is gone though we never released it: told of; just made by us, deleted again.
 
 Somebody took the finalizer off by hand. What had been made before is that person's decision, and told; what one of our
 own calls makes *after* that was nobody's, so it goes again. Nothing is written down any more: a crash forgets it.
@@ -17,6 +17,7 @@ import structlog
 
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.controllers.drivers import AccountUnusable, Drivers
+from nodeset_provider.controllers.leading import MayAct
 from nodeset_provider.controllers.machine import terminate
 from nodeset_provider.controllers.machine.actions import Announcement
 from nodeset_provider.controllers.machine.memory import Memory
@@ -39,7 +40,7 @@ class Strays:
         *,
         drivers: Drivers,
         announce: Callable[[Machine, Announcement], None],
-        may_act: Callable[[], bool],
+        may_act: MayAct,
         clock: Clock,
         random: Random,
     ) -> None:
@@ -64,9 +65,6 @@ class Strays:
         told = False
         while not memory.gone:
             await self._clock.sleep(max(0.0, memory.not_before - self._clock.monotonic()))
-            if not self._may_act():
-                await self._clock.sleep(1.0)
-                continue
             memory = await self._delete(o, memory)
             trouble = memory.trouble
             if trouble is not None and trouble.is_due(self._clock.monotonic()) and not told:
@@ -83,11 +81,11 @@ class Strays:
         try:
             async with self._drivers.account(template.driver, template.credentials_ref) as account:
                 delay = account.consistency_delay
-                outcome = await account.delete(o.key)
+                outcome = await account.delete(o.key, self._may_act)
         except (DriverError, AccountUnusable) as error:
             outcome = error
         except ApiError as error:
-            outcome = Transient(f"the credentials cannot be read: {error.message}")
+            outcome = Transient(error.message)  # the credentials cannot be read, or this process leads no longer
         now = replace(o, memory=memory, moment=self._clock.monotonic(), now=self._clock.now().timestamp())
         return terminate.after_destroy(memory, outcome, now, delay=delay, random=self._random)
 

@@ -169,7 +169,7 @@ async def test_driver_that_hangs_leaves_a_doubt() -> None:
         return await asyncio.Event().wait()
 
     with pytest.raises(Transient):
-        await account(hang).create(REQUEST)
+        await account(hang).create(REQUEST, lambda: True)
 
 
 async def test_bug_of_a_driver_is_a_doubt_and_tells_no_secret() -> None:
@@ -177,7 +177,7 @@ async def test_bug_of_a_driver_is_a_doubt_and_tells_no_secret() -> None:
         raise ValueError("password=hunter2")
 
     with pytest.raises(Transient) as raised:
-        await account(bug).create(REQUEST)
+        await account(bug).create(REQUEST, lambda: True)
     assert "ValueError" in raised.value.message
     assert "hunter2" not in raised.value.message
 
@@ -187,8 +187,8 @@ async def test_not_found_of_create_is_a_doubt_and_of_delete_means_gone() -> None
         raise NotFound("no image")
 
     with pytest.raises(Transient):
-        await account(missing).create(REQUEST)
-    assert await account(missing).delete(KEY) is Deletion.GONE
+        await account(missing).create(REQUEST, lambda: True)
+    assert await account(missing).delete(KEY, lambda: True) is Deletion.GONE
 
 
 async def test_calls_at_one_time_are_bounded() -> None:

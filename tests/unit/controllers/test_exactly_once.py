@@ -249,3 +249,27 @@ async def test_machine_that_was_never_launched_goes_without_asking_the_cloud() -
     assert all(name not in [m.metadata.name for m in world.machines] for name in new)
     assert len(world.cloud.calls) == before
     await world.stop()
+
+
+async def test_old_leader_that_was_paused_makes_nothing_and_takes_nothing_away() -> None:
+    world = World()
+    world.put_class()
+    world.put_set(replicas=3)
+    world.cloud.deletes_needed = 3
+    await world.start()
+    await world.pass_time(3)
+    going, surplus, _ = (machine.metadata.name for machine in world.machines)
+    world.delete_machine(going)
+    await world.settle()
+    world.leads = False
+    known, before = len(world.cloud.calls), len(world.machines)
+    world.edit_set(replicas=2, removeFirst=[surplus])
+    world.put_set("other", replicas=1)
+    await world.pass_time(60)
+    assert [call for call, _ in world.cloud.calls[known:] if call != "get"] == []
+    assert len(world.machines) == before
+    assert not world.machine(surplus).metadata.deleting
+    world.leads = True
+    await world.pass_time(120)
+    assert len(world.machines) == len(world.cloud.machines) == 3
+    await world.stop()

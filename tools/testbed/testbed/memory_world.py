@@ -53,6 +53,8 @@ class World:
         self.crash_after: int | None = None
         self.crashed = False
         self.crashed_at = ""
+        self.leads = True
+        """What the process believes of its Lease (``may_act``)."""
         self.client: ClusterClient | None = None
         self.drivers: Drivers | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,6 +96,7 @@ class World:
             recorder=recorder,
             clock=self.clock,
             random=self.random,
+            may_act=lambda: self.leads,
         )
         self.crashed = False
         self._tasks = [
