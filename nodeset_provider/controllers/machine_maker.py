@@ -64,23 +64,27 @@ class MachineMaker:
         results = await asyncio.gather(*(self._make(nodeset, resolution, name, pending) for name in names))
         return next((error for error in results if error is not None), None)
 
-    async def delete(self, machines: Sequence[Machine]) -> None:
+    async def delete(self, machines: Sequence[Machine]) -> tuple[Machine, ApiError] | None:
         """Ask for the deletion of these very Machines; their finalizers keep them until the cloud's machines are gone.
 
-        Raises the first ApiError once every one of them was tried.
+        Every one is tried. Returns the first that the API server did not take away, with its objection.
         """
-        results = await asyncio.gather(*(self._delete(machine) for machine in machines), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        errors = await asyncio.gather(*(self._delete(machine) for machine in machines))
+        refused = ((machine, error) for machine, error in zip(machines, errors, strict=True) if error is not None)
+        return next(refused, None)
 
-    async def _delete(self, machine: Machine) -> None:
+    async def _delete(self, machine: Machine) -> ApiError | None:
         try:
             going = await self._client.delete(MACHINES, machine.metadata.name, uid=machine.metadata.uid)
         except (NotFound, Conflict):
-            return
+            return None
+        except NotLeading:
+            raise
+        except ApiError as error:
+            return error
         if going is not None:
             self._machines.observe(going)
+        return None
 
     def settle_pending(self, pending: list[str]) -> None:
         """A Machine that turned up after all need not be tried again."""

@@ -31,7 +31,7 @@ from nodeset_provider.controllers.resolver import Problem
 from nodeset_provider.join.request import ClusterAccess
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
-from nodeset_provider.kube.errors import NotFound
+from nodeset_provider.kube.errors import ApiError, NotFound
 from nodeset_provider.kube.events import Recorder
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES, NODE_SETS
@@ -59,6 +59,8 @@ class _State:
     """Names of Machines of which it is not known whether the API server made them."""
     refused: Problem | None = None
     refusals: int = 0
+    undeletable: tuple[Machine, ApiError] | None = None
+    """The first of its Machines that the API server did not delete at the last try."""
     written_at: float = float("-inf")
     classless_since: float | None = None
 
@@ -185,6 +187,8 @@ class NodeSetController:
         if await self._resolutions.ensure(nodeset, self._tasks):
             return 0.0  # with what is known now, and with whatever happened meanwhile
         again = await self._report(name, state)
+        if state.undeletable is not None:
+            raise state.undeletable[1]  # now that people are told: tried again, ever more slowly
         if state.refused is not None:
             return retry_delay(state.refusals - 1, self._random)
         if more:
@@ -198,8 +202,10 @@ class NodeSetController:
         plan = nodeset_plan.decide(
             nodeset, self._machines_of(nodeset), template_hash=resolution.hash if resolution is not None else ""
         )
+        state.undeletable = None
         for start in range(0, len(plan.delete), BATCH):
-            await self._maker.delete(plan.delete[start : start + BATCH])
+            refused = await self._maker.delete(plan.delete[start : start + BATCH])
+            state.undeletable = state.undeletable or refused
         state.refused = None
         if resolution is None or not plan.create:
             return False
@@ -219,7 +225,7 @@ class NodeSetController:
         moment = self._clock.monotonic()
         machines = self._machines_of(nodeset)
         plan = nodeset_plan.decide(nodeset, machines)
-        problem = self._resolutions.problem(nodeset) or state.refused
+        problem = self._resolutions.problem(nodeset) or state.refused or _undeletable(state)
         after = summarise(
             nodeset,
             machines,
@@ -308,6 +314,15 @@ class NodeSetController:
     def _has_ready_node(self, machine: Machine) -> bool:
         node = self._nodes.get(machine.spec.node_name)
         return node is not None and node.ready
+
+
+def _undeletable(state: _State) -> Problem | None:
+    if state.undeletable is None:
+        return None
+    machine, error = state.undeletable
+    return Problem(
+        "MachineNotDeleted", f"the API server does not delete Machine {machine.metadata.name}: {error.message}"
+    )
 
 
 def _same_class(old: NodeClass, new: NodeClass) -> bool:

@@ -6,6 +6,7 @@ from testbed.memory_world import World
 from nodeset_provider.api.meta import find_condition
 from nodeset_provider.api.names import CONDITION_READY, CONDITION_VALID
 from nodeset_provider.driverkit.errors import InsufficientCapacity, InvalidSpec, Transient
+from nodeset_provider.kube.errors import Forbidden
 from nodeset_provider.kube.resources import EVENTS
 
 
@@ -72,6 +73,36 @@ async def test_config_that_the_driver_refuses_is_told_with_its_field_and_makes_n
     await world.pass_time(2)
     assert len(world.machines) == 1
     assert valid(world)[0] == "True"
+    await world.stop()
+
+
+async def test_machine_that_the_api_server_does_not_delete_is_told_and_holds_up_no_other() -> None:
+    world = await started(replicas=3)
+    assert world.client is not None
+    stuck, other, stays = (machine.metadata.name for machine in world.machines)
+
+    async def webhook(verb: str, name: str) -> None:
+        if (verb, name) == ("delete", stuck):
+            raise Forbidden(403, "Forbidden", "the webhook says no")
+        await world.healthy(verb, name)
+
+    world.client.fault = webhook
+    world.edit_set(replicas=2, removeFirst=[stuck, other])
+    await world.pass_time(10)
+    assert ready(world)[:2] == ("False", "MachineNotDeleted")
+    assert stuck in ready(world)[2]
+    assert "the webhook says no" in ready(world)[2]
+    names = {machine.metadata.name for machine in world.machines}
+    assert {stuck, stays} < names
+    assert other not in names
+    assert len(names) == 3, "the replacement did not wait"
+    tries = sum(1 for request in world.api.log if request == ("delete", stuck))
+    await world.pass_time(120, step=5)
+    assert sum(1 for request in world.api.log if request == ("delete", stuck)) - tries < 10
+    world.client.fault = world.healthy
+    await world.pass_time(90, step=5)
+    assert stuck not in {machine.metadata.name for machine in world.machines}
+    assert ready(world)[1] == "Progressing"
     await world.stop()
 
 
