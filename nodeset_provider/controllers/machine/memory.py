@@ -18,6 +18,9 @@ RETRY_CAP_SECONDS = 60.0
 SHOW_AFTER_SECONDS = 10.0
 """A hiccup shorter than this is nobody's business: showing it would make the autoscaler give the machine up."""
 HICCUPS = frozenset({"Transient", "Throttled"})
+REASON_STILL_DELETING = "StillDeleting"
+STILL_DELETING_SECONDS = 300.0
+"""Clouds take their time to take a machine away; from then on people should have a look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Trouble:
     @property
     def due_at(self) -> float:
         """Moment from which people should see it."""
+        if self.code == REASON_STILL_DELETING:
+            return self.since + STILL_DELETING_SECONDS
         return self.since + (SHOW_AFTER_SECONDS if self.code in HICCUPS else 0.0)
 
 
@@ -77,6 +82,8 @@ class Memory:
     gone: bool = False
     """The cloud said that the machine is gone (the Machine is being deleted)."""
     polls: int = 0
+    going_since: float | None = None
+    """When the cloud first said that it is at it."""
     node_sought: bool = False
     node_deleted: str = ""
     """UID of the Node that was deleted; the cache may still show it."""

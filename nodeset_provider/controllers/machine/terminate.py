@@ -21,7 +21,12 @@ from nodeset_provider.controllers.machine.actions import (
     Wait,
 )
 from nodeset_provider.controllers.machine.failure import pause
-from nodeset_provider.controllers.machine.memory import Memory
+from nodeset_provider.controllers.machine.memory import (
+    REASON_STILL_DELETING,
+    STILL_DELETING_SECONDS,
+    Memory,
+    Trouble,
+)
 from nodeset_provider.controllers.machine.observed import NOTHING_MADE, REASON_TOKEN_TAKEN, Observed
 from nodeset_provider.controllers.machine.watch import launched_moment
 from nodeset_provider.driverkit.contract import Deletion
@@ -30,6 +35,10 @@ from nodeset_provider.driverkit.errors import DriverError
 POLL_BASE_SECONDS = 1.0
 POLL_CAP_SECONDS = 10.0
 POLL_GROWTH = 1.5
+STILL_DELETING = (
+    f"the cloud is still at it after {STILL_DELETING_SECONDS / 60:g} minutes and is asked on; see there what holds the "
+    "machine up (a volume, an address, a protection against deletion)"
+)
 
 
 def decide(o: Observed) -> Action:
@@ -90,7 +99,14 @@ def after_destroy(
             return replace(memory.recovered(), gone=True)
         case Deletion.IN_PROGRESS:
             poll = min(POLL_CAP_SECONDS, POLL_BASE_SECONDS * POLL_GROWTH ** min(memory.polls, 16))
-            return replace(memory.recovered(), polls=memory.polls + 1, not_before=o.moment + poll)
+            since = memory.going_since if memory.going_since is not None else o.moment
+            return replace(
+                memory.recovered(),
+                polls=memory.polls + 1,
+                not_before=o.moment + poll,
+                going_since=since,
+                trouble=Trouble(REASON_STILL_DELETING, STILL_DELETING, since),
+            )
         case _:
             return memory.struggling(outcome, o.moment, random)
 

@@ -159,6 +159,37 @@ def test_deletion_in_progress_is_asked_after_ever_more_slowly() -> None:
     assert isinstance(decide(seen(going(), memory=memory)), Wait)
 
 
+def test_deletion_that_lasts_is_shown_once_and_asked_after_all_the_same() -> None:
+    o, memory = seen(going()), Memory(attempt=1)
+    for second in range(0, 300, 10):
+        memory = after_destroy(
+            memory, Deletion.IN_PROGRESS, replace(o, moment=MOMENT + second), delay=0, random=Random(0)
+        )
+        assert isinstance(decide(replace(o, memory=memory, moment=MOMENT + second)), Wait)
+    late = replace(o, memory=memory, moment=MOMENT + 300)
+    action = decide(late)
+    assert isinstance(action, WriteStatus)
+    deleted = next(c for c in action.status["conditions"] if c["type"] == "Deleted")
+    assert (deleted["status"], deleted["reason"]) == ("False", "StillDeleting")
+    shown = machine(
+        deleting=True,
+        conditions=[condition("Launched"), condition("Deleted", "False", "StillDeleting")],
+        provider_id="p://1",
+    )
+    assert decide(replace(late, machine=shown)) == Destroy()
+    again = after_destroy(memory, Deletion.IN_PROGRESS, replace(late, machine=shown), delay=0, random=Random(0))
+    assert isinstance(decide(replace(late, machine=shown, memory=again)), Wait)
+
+
+def test_hiccup_between_does_not_make_a_deletion_look_young() -> None:
+    o = seen(going())
+    memory = after_destroy(Memory(attempt=1), Deletion.IN_PROGRESS, o, delay=0, random=Random(0))
+    memory = after_destroy(memory, Transient("away"), replace(o, moment=MOMENT + 200), delay=0, random=Random(0))
+    late = replace(o, moment=MOMENT + 301)
+    memory = after_destroy(memory, Deletion.IN_PROGRESS, late, delay=0, random=Random(0))
+    assert isinstance(decide(replace(late, memory=memory)), WriteStatus)
+
+
 def test_error_is_shown_and_never_drops_the_machine() -> None:
     o = seen(going())
     memory = after_destroy(o.memory, Unauthorized("the token expired"), o, delay=0, random=Random(0))

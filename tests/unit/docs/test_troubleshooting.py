@@ -16,13 +16,15 @@ from nodeset_provider.driverkit import errors
 PAGE = "docs/troubleshooting.md"
 CONTROLLERS = Path(nodeset_provider.controllers.__file__).parent
 
-# Words of the same form that are no reasons: kinds, statuses, types of events, the certificate's condition.
+# Words of the same form that are no reasons: kinds, statuses, types of events, the certificate's condition, what only the
+# log says.
 OTHER_WORDS = {
     "Approved",
     "False",
     "Machine",
     "NodeClass",
     "NodeSet",
+    "NotLeading",
     "True",
     "Unknown",
     "Warning",
