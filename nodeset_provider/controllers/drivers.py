@@ -93,6 +93,11 @@ class Drivers:
         self._gates: dict[str, asyncio.Semaphore] = {}
 
     @property
+    def limits(self) -> CallLimits:
+        """Of each driver's calls."""
+        return self._limits
+
+    @property
     def names(self) -> frozenset[str]:
         """The drivers that this process serves."""
         return frozenset(self._factories)

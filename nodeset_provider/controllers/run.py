@@ -122,7 +122,7 @@ class Controllers:
     def _begin(self, own: _OwnInformers, cluster: str, key: bytes) -> _Term:
         config = self._config
         api = BoundedApi(self._client, config.api_requests, self._may_act)
-        tokens = Tokens(api, key)
+        tokens = Tokens(api, key, create_seconds=self._drivers.limits.create_seconds)
         births = Births()
         effects = Effects(
             client=api,

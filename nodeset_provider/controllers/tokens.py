@@ -23,29 +23,35 @@ from nodeset_provider.kube.resources import SECRETS
 _SECRETS = SECRETS.within(TOKEN_NAMESPACE)
 
 
+MARGIN_SECONDS = 180.0
+"""For what lies between the Secret and the launch besides the driver's create: the wait for a free slot, the write that
+the launch timeout counts from, and clocks that differ."""
+
+
 class TokenTaken(Exception):
     """The id of this attempt's token is in use by another machine; another attempt has another id."""
 
 
 class Tokens:
-    """``key`` is the cluster's bootstrap key."""
+    """``key`` is the cluster's bootstrap key, ``create_seconds`` what a driver's create may last."""
 
-    def __init__(self, client: Api, key: bytes) -> None:
+    def __init__(self, client: Api, key: bytes, *, create_seconds: float) -> None:
         self._client = client
         self._key = key
+        self._before_launch = create_seconds + MARGIN_SECONDS
 
     def of(self, machine: Machine) -> BootstrapToken:
         """The token of the Machine's current attempt. Pure."""
         return derive(self._key, machine.metadata.uid, machine.status.attempt)
 
     async def ensure(self, machine: Machine, now: float) -> BootstrapToken:
-        """Make the token valid for the Machine's whole launch time from now on.
+        """Make the token valid for the Machine's whole launch time, which begins when its create has ended.
 
         Raises TokenTaken, ApiError.
         """
         token = self.of(machine)
         name = machine.metadata.name
-        expires = datetime.fromtimestamp(now + machine.spec.template.launch_timeout_seconds, UTC)
+        expires = datetime.fromtimestamp(now + self._before_launch + machine.spec.template.launch_timeout_seconds, UTC)
         try:
             await self._client.create(_SECRETS, secret_manifest(token, machine=name, expires=expires))
         except AlreadyExists:
