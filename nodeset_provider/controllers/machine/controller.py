@@ -184,7 +184,9 @@ class MachineController:
             newborn = memory is None and attempt == 1 and self._births.is_ours(uid)
             doubtful = is_unsettled(machine) and not newborn
             doubt = moment if doubtful else None
-            memory = self._memory[uid] = Memory(attempt=attempt, last_create=doubt, doubted_at=doubt)
+            memory = self._memory[uid] = Memory(
+                attempt=attempt, known_since=moment, last_create=doubt, doubted_at=doubt
+            )
         if machine.metadata.deleting and not memory.terminating:
             memory = self._memory[uid] = replace(memory.recovered(), terminating=True)
         return memory

@@ -305,11 +305,12 @@ class _Own(InvalidSpec):
 def _settle(memory: Memory, machine: Machine, *, retried: bool) -> Memory:
     """What is still worth knowing after a status write: what is written down need not be remembered."""
     if retried:
-        return Memory(attempt=machine.status.attempt)
+        return Memory(attempt=machine.status.attempt, known_since=memory.known_since)
     if machine.metadata.deleting or is_unsettled(machine):
         return memory
     return Memory(
         attempt=machine.status.attempt,
+        known_since=memory.known_since,
         made_at=memory.made_at,
         checked_at=memory.checked_at,
         token_dropped=memory.token_dropped,

@@ -102,10 +102,13 @@ def try_again(o: Observed) -> Action:
             return DeleteNode(o.node.metadata.name, o.node.metadata.uid)
     if not o.retries:
         return Wait()
-    due = o.failed_at + retry_delay(o.machine.metadata.uid, o.machine.status.attempt)
-    if o.now < due:
-        return Wait(due - o.now)
-    return next_attempt(o)
+    left = retry_delay(o.machine.metadata.uid, o.machine.status.attempt) - _since_failure(o)
+    return Wait(left) if left > 0 else next_attempt(o)
+
+
+def _since_failure(o: Observed) -> float:
+    """Seconds. A time in the future is another clock's, or ours before it was set: it counts from our first look."""
+    return o.now - o.failed_at if o.failed_at <= o.now else o.moment - o.memory.known_since
 
 
 def next_attempt(o: Observed) -> WriteStatus:

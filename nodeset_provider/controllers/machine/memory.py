@@ -49,6 +49,8 @@ class Memory:
     """Of one attempt of one Machine. All times are moments of the monotonic clock."""
 
     attempt: int
+    known_since: float = 0.0
+    """When this process first looked at the attempt. What a wall clock wrote down before may be off by any amount."""
     last_create: float | None = None
     """When a create last may have reached the cloud without our knowing what came of it. None: nothing of this attempt
     is unaccounted for."""

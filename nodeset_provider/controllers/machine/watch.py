@@ -21,6 +21,8 @@ from nodeset_provider.driverkit.contract import Instance, InstanceState
 from nodeset_provider.driverkit.errors import DriverError, NotFound
 
 CHECK_SECONDS = 60.0
+GRACE_SECONDS = 60.0
+"""How long a machine that another process launched is watched at least before it is given up."""
 TIMES_ARE_CUT_BY_SECONDS = 1.0
 """How much earlier a condition's time may be than what it tells of. A cloud that shows a machine after its consistency
 delay, counted from too early, would be believed to have none."""
@@ -38,15 +40,32 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
     if memory.instance is not None and memory.instance.addresses and not o.machine.status.addresses:
         return WriteStatus({"addresses": [msgspec.to_builtins(address) for address in memory.instance.addresses]})
     timeout = o.machine.spec.template.launch_timeout_seconds
-    # A Node that was here once and went is no reason to take the machine away: only the first join has a deadline.
-    deadline = o.launched_at + timeout if o.machine.status.node_ref is None else float("inf")
-    if o.now >= deadline:
+    left = _time_left(o, timeout)
+    if left <= 0:
         return failed(o, CONDITION_REGISTERED, REASON_REGISTRATION_TIMEOUT, _why_late(o, timeout))
-    launched = o.moment - (o.now - o.launched_at)
+    launched = memory.made_at
+    if launched is None:
+        launched = min(memory.known_since, o.moment - (o.now - o.launched_at))
     check = max((memory.checked_at or launched) + CHECK_SECONDS, memory.not_before)
     if o.moment >= check:
         return LookUp()
-    return Wait(min(check - o.moment, deadline - o.now))
+    return Wait(min(check - o.moment, left))
+
+
+def _time_left(o: Observed, timeout: float) -> float:
+    """Seconds until the machine is given up.
+
+    What this process saw itself is measured by its own monotonic clock. Of a launch that another one wrote down, a
+    wall clock tells; one that is ahead must not end machines that boot, nor one that is behind keep them for ever.
+    """
+    if o.machine.status.node_ref is not None:
+        # A Node that was here once and went is no reason to take the machine away: only the first join has a deadline.
+        return float("inf")
+    if o.memory.made_at is not None:
+        return o.memory.made_at + timeout - o.moment
+    seen = o.moment - o.memory.known_since
+    told = o.launched_at + timeout - o.now
+    return min(timeout - seen, max(told, min(GRACE_SECONDS, timeout) - seen))
 
 
 def launched_moment(o: Observed) -> float:

@@ -236,6 +236,14 @@ def test_next_attempt_forgets_the_old_machine_and_waits_out_its_delay() -> None:
     assert status["conditions"]["Launched"]["status"] == "Unknown"  # type: ignore[index]
 
 
+def test_failure_of_a_clock_that_is_ahead_counts_as_now() -> None:
+    failure = Failure("QuotaExceeded", "limit", "2026-01-01T05:00:00Z")
+    failed = machine(conditions=[condition("Launched", "False", "QuotaExceeded")], failure=failure)
+    o = seen(failed, Memory(attempt=1, known_since=MOMENT), retries=True)
+    assert decide(o) == Wait(retry_delay(failed.metadata.uid, 1))
+    assert written(decide(replace(o, moment=MOMENT + 60, now=NOW + 60)))["attempt"] == 2
+
+
 def test_failed_machine_of_the_autoscaler_rests() -> None:
     failed = machine(conditions=[condition("Launched", "False", "QuotaExceeded")])
     assert decide(replace(seen(failed, retries=False), now=NOW + 9999)) == Wait()

@@ -46,7 +46,7 @@ def seen(it: Machine, node: Node | None = None, **more: object) -> Observed:
     return Observed(
         machine=it,
         node=node,
-        memory=Memory(attempt=1),
+        memory=Memory(attempt=1, known_since=MOMENT - 30),
         cluster="cluster",
         now=NOW + 30,
         moment=MOMENT,
@@ -201,7 +201,7 @@ def test_running_machine_needs_nothing() -> None:
 
 
 def test_registration_time_out_is_shown_then_cleaned_up_then_tried_again() -> None:
-    late = replace(seen(joining(), retries=True), now=NOW + 901)
+    late = replace(seen(joining(), retries=True), now=NOW + 901, moment=MOMENT + 871)
     action = decide(late)
     assert conditions(action)["Registered"]["reason"] == "RegistrationTimeout"
     given_up = machine(
@@ -218,6 +218,33 @@ def test_registration_time_out_is_shown_then_cleaned_up_then_tried_again() -> No
     assert isinstance(action, WriteStatus)
     assert action.status["attempt"] == 2
     assert action.drop_token
+
+
+def test_host_whose_clock_is_ahead_gives_no_machine_up_that_boots() -> None:
+    ahead = replace(seen(joining()), now=NOW + 30 + 3600)
+    just_taken_over = replace(ahead, memory=Memory(attempt=1, known_since=MOMENT))
+    waiting = decide(replace(just_taken_over, memory=replace(just_taken_over.memory, checked_at=MOMENT)))
+    assert waiting == Wait(watch.GRACE_SECONDS)
+    seen_launching = replace(ahead, memory=Memory(attempt=1, known_since=MOMENT - 100, made_at=MOMENT - 99))
+    assert decide(replace(seen_launching, memory=replace(seen_launching.memory, checked_at=MOMENT))) == Wait(60)
+    over = replace(seen_launching, moment=MOMENT + 801)
+    assert conditions(decide(over))["Registered"]["reason"] == "RegistrationTimeout"
+
+
+def test_host_whose_clock_is_behind_gives_a_machine_up_after_its_own_time() -> None:
+    behind = replace(seen(joining()), now=NOW - 7200, memory=Memory(attempt=1, known_since=MOMENT, checked_at=MOMENT))
+    assert decide(behind) == Wait(60)
+    over = replace(behind, moment=MOMENT + 900)
+    assert conditions(decide(over))["Registered"]["reason"] == "RegistrationTimeout"
+
+
+def test_machine_that_another_process_launched_long_ago_is_given_up_after_a_grace() -> None:
+    inherited = replace(
+        seen(joining()), now=NOW + 5000, memory=Memory(attempt=1, known_since=MOMENT, checked_at=MOMENT)
+    )
+    assert isinstance(decide(inherited), Wait)
+    later = replace(inherited, now=NOW + 5060, moment=MOMENT + 60)
+    assert conditions(decide(later))["Registered"]["reason"] == "RegistrationTimeout"
 
 
 def test_machine_that_joins_after_its_time_is_taken_when_the_autoscaler_has_not_given_it_up() -> None:
