@@ -249,9 +249,11 @@ class FrontDoorModel(RuleBasedStateMachine):
         if code is grpc.StatusCode.OK:
             assert len(victims) <= lowered <= len(victims) + len(slots)
             assert not victims & self.staying(name)
-            lost, self.answers_lost = self.answers_lost, 0
             assert self.call("NodeGroupDeleteNodes", [], id=name, nodes=nodes) is grpc.StatusCode.OK
-            assert self.world.replicas(name) == before - lowered, f"twice costs once (answers lost: {lost})"
+            again = before - self.world.replicas(name)
+            # A slot that was about to become a Machine in the first call may be one again in the second.
+            assert again == lowered or (slots and "controller" in happening)
+            assert again <= len(victims) + len(slots), "twice costs once"
             self.last_delete = (name, ids)
         else:
             assert code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND}
