@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 import msgspec
+import pytest
 from testbed.memory_api import Body, MemoryApi, MemoryClient
 
 from nodeset_provider.api.machine import Machine
@@ -240,6 +241,19 @@ class World:
     async def delete_nodes(self, *provider_ids: str, group: str = "a") -> None:
         nodes = [pb.ExternalGrpcNode(providerID=instance, name=instance) for instance in provider_ids]
         await self.call("NodeGroupDeleteNodes", id=group, nodes=nodes)
+
+
+async def denied(call: Awaitable[object]) -> Denied:
+    """The refusal with which the call ends."""
+    with pytest.raises(Denied) as caught:
+        await call
+    return caught.value
+
+
+def running(world: World, *names: str, group: str = "a") -> None:
+    """Machines that have registered, each with its own provider id."""
+    for name in names:
+        world.machine(group, name, provider_id=f"cloud://{name}", registered=True)
 
 
 def _decode(resource: Resource[T], body: Body) -> T:

@@ -1,19 +1,11 @@
 """What the autoscaler is shown of groups, nodes and instances. Each docstring names the contract's section and rule."""
 
-from collections.abc import Awaitable
-
 import grpc
 import pytest
-from autoscaler_world import Denied, World
+from autoscaler_world import World, denied
 
 from nodeset_provider.autoscaler.departed import Departed
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
-
-
-async def denied(call: Awaitable[object]) -> Denied:
-    with pytest.raises(Denied) as caught:
-        await call
-    return caught.value
 
 
 async def test_node_group_for_node_returns_all_four_fields(world: World) -> None:

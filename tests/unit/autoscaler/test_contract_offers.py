@@ -1,10 +1,8 @@
 """Templates, options, prices and GPUs. Each docstring names the contract's section and rule."""
 
-from collections.abc import Awaitable
-
 import grpc
 import pytest
-from autoscaler_world import TEMPLATE, Denied, World
+from autoscaler_world import TEMPLATE, World, denied
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -12,12 +10,6 @@ from nodeset_provider.protocol import core_pb2
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
 
 MINUTE = 60
-
-
-async def denied(call: Awaitable[object]) -> Denied:
-    with pytest.raises(Denied) as caught:
-        await call
-    return caught.value
 
 
 # --- templates -------------------------------------------------------------------------------------------------------
