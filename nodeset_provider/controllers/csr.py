@@ -57,6 +57,8 @@ class Refuse:
 
     machine: str
     why: str
+    may_pass: bool = False
+    """Whether the same request may be right later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,17 @@ def decide(csr: CertificateSigningRequest, machine: Machine | None, node: Node |
         return Ignore()
     if csr.status.certificate or csr.status.conditions:
         return Ignore()
-    problem = _problem(csr, machine, node, token_user)
-    return Refuse(claimed, problem) if problem else Approve(claimed)
+    problem = _problem(csr, machine, token_user)
+    if problem:
+        return Refuse(claimed, problem)
+    if node is not None:
+        # The only obstacle that may go. Attempts only go up, and what a request asks for never changes.
+        return Refuse(claimed, f"a Node {node.metadata.name} exists already", may_pass=True)
+    return Approve(claimed)
 
 
 def _problem(  # noqa: PLR0911 - one line per rule
-    csr: CertificateSigningRequest, machine: Machine | None, node: Node | None, token_user: str
+    csr: CertificateSigningRequest, machine: Machine | None, token_user: str
 ) -> str:
     if machine is None:
         return "its Machine does not exist"
@@ -107,8 +114,6 @@ def _problem(  # noqa: PLR0911 - one line per rule
         return f"it came from {csr.spec.username}, not with the token of the Machine's current attempt"
     if machine.status.node_ref is not None:
         return "the Machine has joined already"
-    if node is not None:
-        return f"a Node {node.metadata.name} exists already"
     usages = set(csr.spec.usages)
     if not usages >= _REQUIRED_USAGES or not usages <= _USAGES:
         return f"its usages are {', '.join(sorted(usages)) or 'none'}, a kubelet's are {', '.join(sorted(_USAGES))}"
@@ -168,7 +173,7 @@ class CertificateController:
             self.lane.enqueue(new.metadata.name)
 
     async def reconcile(self, name: str) -> float | None:
-        """Decide about one request; what was refused is looked at again, its reason may pass."""
+        """Decide about one request; what was refused is looked at again where that may help."""
         csr = self._requests.get(name)
         claimed = claimed_machine(csr) if csr is not None else None
         if csr is None or claimed is None:
@@ -179,7 +184,7 @@ class CertificateController:
         match verdict:
             case Approve():
                 await self._approve(csr)
-            case Refuse(claimed, why):
+            case Refuse(claimed, why, may_pass):
                 _log.warning("certificate refused", request=name, machine=claimed, reason=why)
                 if machine is not None:
                     self._recorder.event(
@@ -188,7 +193,7 @@ class CertificateController:
                         REASON_REFUSED,
                         f"CertificateSigningRequest {name} is left alone: {why}",
                     )
-                return RECHECK_SECONDS
+                return RECHECK_SECONDS if may_pass else None
         return None
 
     async def _approve(self, csr: CertificateSigningRequest) -> None:

@@ -215,7 +215,9 @@ class NodeSetController:
             state.refusals += 1
             return False
         state.refusals = 0
-        return plan.create > BATCH
+        return (
+            True  # a name may have been another Machine's, which is no progress: looked at again with what is known now
+        )
 
     async def _report(self, name: str, state: _State) -> float | None:
         """Prune and write the status, unless that was done a moment ago; seconds until it is due then."""

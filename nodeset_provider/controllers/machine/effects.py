@@ -43,7 +43,7 @@ from nodeset_provider.controllers.machine.actions import (
     SyncNode,
     WriteStatus,
 )
-from nodeset_provider.controllers.machine.memory import Memory
+from nodeset_provider.controllers.machine.memory import REASON_TOKEN_NOT_WRITTEN, Memory, Obstacle
 from nodeset_provider.controllers.machine.observed import (
     REASON_INVALID_JOIN,
     REASON_TOKEN_TAKEN,
@@ -57,7 +57,7 @@ from nodeset_provider.join.errors import InvalidJoin
 from nodeset_provider.join.request import ClusterAccess, JoinRequest
 from nodeset_provider.join.user_data import render_user_data
 from nodeset_provider.kube.clock import Clock
-from nodeset_provider.kube.errors import Conflict, NotFound
+from nodeset_provider.kube.errors import ApiError, Conflict, NotFound
 from nodeset_provider.kube.events import Recorder
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES, NODES
@@ -160,7 +160,14 @@ class Effects:
         async def create(account: Account) -> None:
             # Rendered before the token exists: what cannot be rendered must leave nothing behind.
             request = self._request(o)
-            await self._tokens.ensure(machine, self._clock.now().timestamp())
+            try:
+                await self._tokens.ensure(machine, self._clock.now().timestamp())
+            except NotLeading:
+                raise
+            except ApiError as error:
+                why = f"the API server did not take the Secret of the bootstrap token: {error.message}"
+                remember(self._not_asked(o, Obstacle(REASON_TOKEN_NOT_WRITTEN, why)))
+                return
             memory = launch.before_create(o.memory, self._clock.monotonic())
             remember(memory)
             try:
@@ -181,7 +188,7 @@ class Effects:
         except InvalidJoin as error:
             remember(self._not_asked(o, _Own(REASON_INVALID_JOIN, f"{error.field}: {error.message}")))
 
-    def _not_asked(self, o: Observed, error: DriverError | AccountUnusable) -> Memory:
+    def _not_asked(self, o: Observed, error: DriverError | AccountUnusable | Obstacle) -> Memory:
         """What is known where not even the create was reached; earlier ones of the attempt may have been."""
         return launch.after_create(o.memory, error, self._clock.monotonic(), self._random)
 
@@ -226,8 +233,12 @@ class Effects:
             await self._tokens.drop(o.machine)
             memory = replace(memory, token_dropped=True)
             remember(memory)
-        if action.ensure_token:
-            await self._tokens.ensure(o.machine, self._clock.now().timestamp())
+        if action.ensure_token and memory.instance is not None:
+            try:
+                await self._tokens.ensure(o.machine, self._clock.now().timestamp())
+            except TokenTaken:
+                remember(launch.with_token_taken(memory, memory.instance))
+                return
         body = {"metadata": {"resourceVersion": o.machine.metadata.resource_version}, "status": action.status}
         after = await self._client.patch(MACHINES, o.machine.metadata.name, body, subresource="status")
         remember(_settle(memory, after, retried=after.status.attempt > o.machine.status.attempt))

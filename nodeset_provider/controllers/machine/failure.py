@@ -9,7 +9,7 @@ from nodeset_provider.api.meta import find_condition
 from nodeset_provider.api.names import CONDITION_LAUNCHED, CONDITION_REGISTERED
 from nodeset_provider.controllers.conditions import one_line, to_wire, with_condition
 from nodeset_provider.controllers.machine.actions import Action, Announcement, CleanUp, DeleteNode, Wait, WriteStatus
-from nodeset_provider.controllers.machine.memory import Trouble
+from nodeset_provider.controllers.machine.memory import HICCUPS, Trouble
 from nodeset_provider.controllers.machine.observed import FINAL, NOTHING_MADE, REASON_NOT_SETTLED, Observed
 from nodeset_provider.controllers.times import to_rfc3339
 
@@ -29,7 +29,7 @@ def failed(
 ) -> WriteStatus:
     """Write ``condition=False`` and ``lastFailure``; ``code`` of the failure is ``reason`` unless said otherwise.
 
-    ``final``: its bootstrap token has done its work and goes.
+    ``final``: its bootstrap token has done its work and goes, where it is not gone or another machine's.
     """
     code = code or reason
     message = one_line(message) or code
@@ -41,7 +41,9 @@ def failed(
         "lastFailure": {"code": code, "message": message, "time": to_rfc3339(o.now)},
         **(more or {}),
     }
-    return WriteStatus(status, drop_token=final, announcement=Announcement(code, message))
+    return WriteStatus(
+        status, drop_token=final and not o.memory.token_dropped, announcement=Announcement(code, message)
+    )
 
 
 def show(o: Observed, condition: str, trouble: Trouble) -> WriteStatus:
@@ -58,13 +60,14 @@ def show(o: Observed, condition: str, trouble: Trouble) -> WriteStatus:
 def is_shown(o: Observed, condition: str, trouble: Trouble) -> bool:
     """Whether people see this trouble already.
 
-    By its code: a message with a changing request id in it would otherwise cost one write per retry.
+    By its code: a message with a changing request id in it would otherwise cost one write per retry. A cloud in trouble
+    is out of reach now and asks us to wait then: that is one trouble.
     """
     known, failure = find_condition(o.machine.status.conditions, condition), o.machine.status.last_failure
     if known is None or known.status != "False":
         return False
     told = failure.code if known.reason == REASON_NOT_SETTLED and failure is not None else known.reason
-    return told == trouble.code
+    return told == trouble.code or (told in HICCUPS and trouble.code in HICCUPS)
 
 
 def pause(o: Observed, condition: str) -> Action | None:

@@ -17,7 +17,7 @@ from nodeset_provider.controllers.conditions import to_wire, with_condition
 from nodeset_provider.controllers.drivers import AccountUnusable
 from nodeset_provider.controllers.machine.actions import Action, AddFinalizer, Launch, LookUp, Wait, WriteStatus
 from nodeset_provider.controllers.machine.failure import failed, is_shown, pause, show, try_again
-from nodeset_provider.controllers.machine.memory import Memory, Trouble
+from nodeset_provider.controllers.machine.memory import Memory, Obstacle, Trouble
 from nodeset_provider.controllers.machine.observed import (
     REASON_INSTANCE_FAILED,
     REASON_INSTANCE_GONE,
@@ -88,19 +88,30 @@ def _name_taken(o: Observed) -> Action:
     return show(o, CONDITION_LAUNCHED, trouble)
 
 
+def with_token_taken(memory: Memory, instance: Instance) -> Memory:
+    """What is known of a machine that was found again and whose token's id another machine has by now.
+
+    It can never join, so it goes, and the next attempt has another id. The Secret stays: it is not this machine's.
+    """
+    lost = msgspec.structs.replace(
+        instance, state=InstanceState.FAILED, message="another machine has its bootstrap token's id, it cannot join"
+    )
+    return replace(memory, instance=lost, found_again=False, token_dropped=True)
+
+
 def before_create(memory: Memory, moment: float) -> Memory:
     """From now on a machine may exist, whatever happens to the answer."""
     return replace(memory, last_create=moment)
 
 
 def after_create(
-    memory: Memory, outcome: Instance | DriverError | AccountUnusable, moment: float, random: Random
+    memory: Memory, outcome: Instance | DriverError | AccountUnusable | Obstacle, moment: float, random: Random
 ) -> Memory:
     """What is known once ``create`` answered, failed, or timed out at ``moment``."""
     match outcome:
         case Instance():
             return replace(memory.recovered(), instance=outcome, made_at=moment, last_create=None, found_again=False)
-        case AccountUnusable():
+        case AccountUnusable() | Obstacle():
             return memory.struggling(outcome, moment, random)
         case DriverError() if outcome.attempt_failed:
             # It vouches for this call. An earlier one of the same token that got no answer may land all the same, and

@@ -18,6 +18,7 @@ RETRY_CAP_SECONDS = 60.0
 SHOW_AFTER_SECONDS = 10.0
 """A hiccup shorter than this is nobody's business: showing it would make the autoscaler give the machine up."""
 HICCUPS = frozenset({"Transient", "Throttled"})
+REASON_TOKEN_NOT_WRITTEN = "BootstrapTokenNotWritten"  # noqa: S105
 REASON_STILL_DELETING = "StillDeleting"
 STILL_DELETING_SECONDS = 300.0
 """Clouds take their time to take a machine away; from then on people should have a look."""
@@ -41,7 +42,16 @@ class Trouble:
         """Moment from which people should see it."""
         if self.code == REASON_STILL_DELETING:
             return self.since + STILL_DELETING_SECONDS
-        return self.since + (SHOW_AFTER_SECONDS if self.code in HICCUPS else 0.0)
+        waits = self.code in HICCUPS or self.code == REASON_TOKEN_NOT_WRITTEN
+        return self.since + (SHOW_AFTER_SECONDS if waits else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What kept us from even asking a cloud."""
+
+    code: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,7 @@ class Memory:
     terminating: bool = False
     """The Machine's deletion was seen: what kept the launch waiting no longer counts."""
 
-    def struggling(self, error: DriverError | AccountUnusable, moment: float, random: Random) -> Memory:
+    def struggling(self, error: DriverError | AccountUnusable | Obstacle, moment: float, random: Random) -> Memory:
         """After a call that got nowhere: later again, doubling from 1 s to 60 s, and never before the cloud allows."""
         delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(self.failures, 16)) * random.uniform(0.75, 1.25)
         if isinstance(error, Throttled):

@@ -17,7 +17,9 @@ from nodeset_provider.api.csr import (
     CertificateSigningRequestSpec,
     CertificateSigningRequestStatus,
 )
+from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.meta import ObjectMeta
+from nodeset_provider.api.node import Node
 from nodeset_provider.controllers.csr import Approve, Ignore, Refuse, decide, read_subject
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -94,6 +96,20 @@ def test_token_of_a_machine_that_is_gone_going_or_joined_opens_nothing() -> None
         (machine(), node()),
     ):
         assert isinstance(decide(request(), owner, there, USER), Refuse)
+
+
+def test_only_what_may_pass_is_looked_at_again() -> None:
+    def again(csr: CertificateSigningRequest, owner: Machine | None, there: Node | None) -> bool:
+        verdict = decide(csr, owner, there, USER)
+        assert isinstance(verdict, Refuse)
+        return verdict.may_pass
+
+    assert again(request(), machine(), node())
+    assert not again(request(), None, None)
+    assert not again(request(), machine(deleting=True), None)
+    assert not again(request(), machine(node_uid="uid"), None)
+    assert not again(request(username="system:bootstrap:zzz999"), machine(), None)
+    assert not again(request(pem("system:node:other")), machine(), node())
 
 
 @pytest.mark.parametrize(

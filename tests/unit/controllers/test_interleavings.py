@@ -21,16 +21,16 @@ from nodeset_provider.controllers.account import Account, CallLimits
 from nodeset_provider.controllers.freshness import catch_up
 from nodeset_provider.controllers.machine.actions import DropToken, Release, WriteStatus
 from nodeset_provider.controllers.machine.controller import decide
-from nodeset_provider.controllers.machine.memory import Memory
+from nodeset_provider.controllers.machine.memory import SHOW_AFTER_SECONDS, Memory
 from nodeset_provider.controllers.machine.observed import REASON_TOKEN_TAKEN, Observed
 from nodeset_provider.controllers.machine.terminate import after_destroy
 from nodeset_provider.controllers.resolver import REFRESH_SECONDS, Resolution
 from nodeset_provider.driverkit.contract import Deletion, Instance, InstanceKey, Offering
 from nodeset_provider.driverkit.errors import InsufficientCapacity, InvalidSpec, QuotaExceeded, Transient
 from nodeset_provider.kube import metrics
-from nodeset_provider.kube.errors import Unavailable
+from nodeset_provider.kube.errors import AlreadyExists, Forbidden, Unavailable
 from nodeset_provider.kube.informer import Informer
-from nodeset_provider.kube.resources import EVENTS, MACHINES, NODE_SETS, NODES
+from nodeset_provider.kube.resources import EVENTS, MACHINES, NODE_SETS, NODES, SECRETS
 
 MOMENT = 500.0
 
@@ -146,6 +146,25 @@ async def test_machine_whose_creation_got_no_answer_goes_with_its_set() -> None:
     await world.stop()
 
 
+async def test_name_that_was_taken_for_a_moment_holds_up_no_machine() -> None:
+    world = await running(replicas=0)
+    assert world.client is not None
+    taken: list[str] = []
+
+    async def taken_once(verb: str, name: str) -> None:
+        if verb == "create" and name.startswith("web-") and not taken:
+            taken.append(name)
+            raise AlreadyExists(409, "AlreadyExists", name)
+        await world.healthy(verb, name)
+
+    world.client.fault = taken_once
+    world.edit_set(replicas=1)
+    await world.pass_time(5)
+    assert taken
+    assert len(world.machines) == 1
+    await world.stop()
+
+
 async def test_machine_of_another_set_in_remove_first_stays_and_its_name_goes() -> None:
     world = await running(replicas=1)
     world.put_set("other", replicas=1)
@@ -175,6 +194,51 @@ def test_token_whose_id_is_taken_is_left_to_the_machine_that_has_it() -> None:
     assert decide(seen(machine(deleting=True), memory)) == Release()
     failed = machine(deleting=True, conditions=[condition("Launched", "False", REASON_TOKEN_TAKEN)])
     assert decide(seen(failed, Memory(attempt=1))) == Release()
+
+
+async def test_machine_found_again_whose_token_another_machine_has_is_replaced_and_that_token_left_alone() -> None:
+    world = World()
+    world.put_class()
+    world.put_set(replicas=1)
+    world.cloud.fail("create", Transient("no answer"), after=True)
+    await world.start()
+    assert len(world.cloud.made) == 1
+    (name,) = world.tokens
+    base = SECRETS.within("kube-system").path()
+    body = world.api.objects[base, name]
+    world.api.write(base, name, {**body, "stringData": {"auth-extra-groups": "system:bootstrappers:nodeset:another"}})
+    await world.pass_time(90)
+    assert name in world.tokens
+    assert len(world.cloud.made) == 2
+    assert [machine.token for machine in world.cloud.machines.values()] == [world.cloud.made[1]]
+    assert world.machines[0].status.attempt == 2
+    assert any(event.reason == "InstanceFailed" for event in world.all(EVENTS.within("default")))
+    await world.stop()
+
+
+async def test_api_server_that_does_not_take_a_tokens_secret_is_shown_once_it_has_lasted() -> None:
+    world = await running(replicas=0)
+    assert world.client is not None
+
+    async def no_secrets(verb: str, name: str) -> None:
+        if verb == "create" and name.startswith("bootstrap-token-"):
+            raise Forbidden(403, "Forbidden", "no right to create secrets")
+        await world.healthy(verb, name)
+
+    world.client.fault = no_secrets
+    world.edit_set(replicas=1)
+    await world.pass_time(SHOW_AFTER_SECONDS - 2)
+    assert find_condition(world.machines[0].status.conditions, "Launched") is None
+    await world.pass_time(5)
+    launched = find_condition(world.machines[0].status.conditions, "Launched")
+    assert launched is not None
+    assert (launched.status, launched.reason) == ("False", "BootstrapTokenNotWritten")
+    assert "no right to create secrets" in launched.message
+    world.client.fault = world.healthy
+    await world.pass_time(90)
+    assert len(world.cloud.machines) == 1
+    assert world.machines[0].status.attempt == 1
+    await world.stop()
 
 
 def test_token_of_any_other_attempt_that_failed_is_dropped() -> None:

@@ -148,6 +148,13 @@ def test_trouble_that_is_shown_is_not_written_again() -> None:
     assert decide(o) == LookUp()
 
 
+def test_cloud_that_is_now_away_and_then_throttles_is_one_trouble() -> None:
+    shown = machine(conditions=[condition("Launched", "False", "Transient", "lost before")])
+    memory = launch.after_create(Memory(attempt=1), Throttled("slow", retry_after=1.0), MOMENT, Random(0))
+    o = replace(seen(shown, memory), moment=MOMENT + SHOW_AFTER_SECONDS)
+    assert decide(o) == LookUp()
+
+
 def test_back_off_grows_and_is_bounded() -> None:
     memory = Memory(attempt=1)
     delays = []

@@ -16,8 +16,8 @@ from nodeset_provider.driverkit import errors
 PAGE = "docs/troubleshooting.md"
 CONTROLLERS = Path(nodeset_provider.controllers.__file__).parent
 
-# Words of the same form that are no reasons: kinds, statuses, types of events, the certificate's condition, what the log
-# alone says.
+# Words of the same form that are no reasons: kinds, statuses, types of events, the certificate's condition, and what
+# only the log says.
 OTHER_WORDS = {
     "Approved",
     "False",
