@@ -47,6 +47,10 @@ class MachineTemplate(APIStruct, frozen=True):
     launch_timeout_seconds: int = 900
     """Seconds from the launch until the Node must have registered."""
 
+    def provider_id_of(self, token: str) -> str:
+        """The provider id of the machine with that client token; empty where only the cloud decides."""
+        return self.provider_id_format.replace("{token}", token)
+
 
 class MachineSpec(APIStruct, frozen=True):
     node_name: str

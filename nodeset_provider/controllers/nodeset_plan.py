@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nodeset_provider.api.machine import Machine
-from nodeset_provider.api.meta import Condition, find_condition, is_true
+from nodeset_provider.api.meta import Condition, is_true
 from nodeset_provider.api.names import (
     CONDITION_INITIALIZED,
     CONDITION_LAUNCHED,
@@ -19,7 +19,7 @@ from nodeset_provider.api.names import (
     LABEL_TEMPLATE_HASH,
 )
 from nodeset_provider.api.nodeset import NodeSet
-from nodeset_provider.controllers.machine.observed import FINAL
+from nodeset_provider.controllers.machine.observed import has_failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,6 @@ def is_hopeless(nodeset: NodeSet, machine: Machine, template_hash: str) -> bool:
     if not template_hash or nodeset.spec.autoscaling is not None:
         return False
     return has_failed(machine) and machine.metadata.labels.get(LABEL_TEMPLATE_HASH) != template_hash
-
-
-def has_failed(machine: Machine) -> bool:
-    """Whether its current attempt is over without a machine."""
-    launched = find_condition(machine.status.conditions, CONDITION_LAUNCHED)
-    return launched is not None and launched.status == "False" and launched.reason in FINAL
 
 
 def _last_to_stay(machine: Machine) -> tuple[int, str, str]:

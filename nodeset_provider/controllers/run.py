@@ -28,6 +28,7 @@ from nodeset_provider.controllers.freshness import catch_up
 from nodeset_provider.controllers.indexes import NODE_INDEXERS
 from nodeset_provider.controllers.leading import MayAct
 from nodeset_provider.controllers.machine.controller import MachineController
+from nodeset_provider.controllers.machine.driver_calls import DriverCalls
 from nodeset_provider.controllers.machine.effects import Effects
 from nodeset_provider.controllers.machine.strays import Strays
 from nodeset_provider.controllers.machine_maker import MachineMaker
@@ -124,26 +125,25 @@ class Controllers:
         api = BoundedApi(self._client, config.api_requests, self._may_act)
         tokens = Tokens(api, key, create_seconds=self._drivers.limits.create_seconds)
         births = Births()
+        calls = DriverCalls(
+            drivers=self._drivers,
+            tokens=tokens,
+            access=config.access,
+            clock=self._clock,
+            random=self._random,
+            may_act=self._may_act,
+        )
         effects = Effects(
             client=api,
             machines=self._machines,
             nodes=own.nodes,
             nodesets=self._nodesets,
-            drivers=self._drivers,
+            calls=calls,
             tokens=tokens,
-            access=config.access,
             recorder=self._recorder,
             clock=self._clock,
-            random=self._random,
-            may_act=self._may_act,
         )
-        strays = Strays(
-            drivers=self._drivers,
-            announce=effects.announce,
-            may_act=self._may_act,
-            clock=self._clock,
-            random=self._random,
-        )
+        strays = Strays(calls=calls, announce=effects.announce, clock=self._clock, random=self._random)
         machine = MachineController(
             machines=self._machines,
             nodes=own.nodes,

@@ -50,7 +50,7 @@ def user_data_size(template: MachineTemplate, cluster: ClusterAccess) -> UserDat
         template=template,
         node_name=_LONGEST_NAME,
         token=_LONGEST_TOKEN,
-        provider_id=template.provider_id_format.replace("{token}", "0" * _TOKEN_LENGTH),
+        provider_id=template.provider_id_of("0" * _TOKEN_LENGTH),
     )
     total = len(render_user_data(request))
     biggest, biggest_bytes = "", 0

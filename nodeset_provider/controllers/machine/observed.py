@@ -71,7 +71,7 @@ class Observed:
     @property
     def has_failed(self) -> bool:
         """Whether this attempt is over without a machine."""
-        return self.launched is not None and self.launched.status == "False" and self.launched.reason in FINAL
+        return has_failed(self.machine)
 
     @property
     def is_registered(self) -> bool:
@@ -110,7 +110,7 @@ class Observed:
     @property
     def _given_provider_id(self) -> str:
         """The provider id that this attempt's join configuration carries; empty where only the cloud decides."""
-        return self.machine.spec.template.provider_id_format.replace("{token}", self.key.token)
+        return self.machine.spec.template.provider_id_of(self.key.token)
 
     @property
     def owns_node(self) -> bool:
@@ -127,6 +127,12 @@ class Observed:
         if self.node.spec.provider_id:
             return self.node.spec.provider_id == (self.provider_id or self._given_provider_id)
         return any(taint.key == TAINT_UNREGISTERED for taint in self.node.spec.taints)
+
+
+def has_failed(machine: Machine) -> bool:
+    """Whether its current attempt is over without a machine."""
+    launched = find_condition(machine.status.conditions, CONDITION_LAUNCHED)
+    return launched is not None and launched.status == "False" and launched.reason in FINAL
 
 
 def is_unsettled(machine: Machine) -> bool:

@@ -16,14 +16,11 @@ from random import Random
 import structlog
 
 from nodeset_provider.api.machine import Machine
-from nodeset_provider.controllers.drivers import AccountUnusable, Drivers
-from nodeset_provider.controllers.leading import MayAct
-from nodeset_provider.controllers.machine import terminate
-from nodeset_provider.controllers.machine.actions import Announcement
+from nodeset_provider.controllers.machine.actions import Announcement, Destroy
+from nodeset_provider.controllers.machine.driver_calls import DriverCalls
 from nodeset_provider.controllers.machine.memory import Memory
 from nodeset_provider.controllers.machine.observed import Observed
-from nodeset_provider.driverkit.contract import Deletion
-from nodeset_provider.driverkit.errors import DriverError, Transient
+from nodeset_provider.driverkit.errors import Transient
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.errors import ApiError
 
@@ -33,20 +30,18 @@ REASON_ABANDONED = "Abandoned"
 
 
 class Strays:
-    """``announce`` makes a Warning event on the Machine and its NodeSet; ``may_act`` says whether we still lead."""
+    """``announce`` makes a Warning event on the Machine and its NodeSet."""
 
     def __init__(
         self,
         *,
-        drivers: Drivers,
+        calls: DriverCalls,
         announce: Callable[[Machine, Announcement], None],
-        may_act: MayAct,
         clock: Clock,
         random: Random,
     ) -> None:
-        self._drivers = drivers
+        self._calls = calls
         self._announce = announce
-        self._may_act = may_act
         self._clock = clock
         self._random = random
 
@@ -75,19 +70,14 @@ class Strays:
         self._announce(o.machine, Announcement(REASON_ABANDONED, why))
 
     async def _delete(self, o: Observed, memory: Memory) -> Memory:
-        template = o.machine.spec.template
-        delay = 0.0
-        outcome: Deletion | DriverError | AccountUnusable
+        moment = self._clock.monotonic()
+        known = [memory]
+        o = replace(o, memory=memory, moment=moment, now=self._clock.now().timestamp())
         try:
-            async with self._drivers.account(template.driver, template.credentials_ref) as account:
-                delay = account.consistency_delay
-                outcome = await account.delete(o.key, self._may_act)
-        except (DriverError, AccountUnusable) as error:
-            outcome = error
-        except ApiError as error:
-            outcome = Transient(error.message)  # the credentials cannot be read, or this process leads no longer
-        now = replace(o, memory=memory, moment=self._clock.monotonic(), now=self._clock.now().timestamp())
-        return terminate.after_destroy(memory, outcome, now, delay=delay, random=self._random)
+            await self._calls.delete(Destroy(), o, known.append)
+        except ApiError as error:  # the credentials cannot be read, or this process leads no longer
+            return memory.struggling(Transient(error.message), moment, self._random)
+        return known[-1]
 
 
 def _name(o: Observed) -> str:
