@@ -11,7 +11,7 @@ from nodeset_provider.api.meta import APIStruct, Condition, ObjectMeta, SecretRe
 from nodeset_provider.api.nodeclass import Join, Provisioning
 
 
-class MachineTemplate(APIStruct, frozen=True):
+class MachineTemplate(APIStruct, frozen=True, gc=True, weakref=True):
     """Everything that is needed to make, recognise and delete the machine, merged and frozen when the Machine is made.
 
     It holds a reference to the credentials, never the credentials: an edited or deleted NodeClass changes no machine

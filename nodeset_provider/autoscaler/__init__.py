@@ -4,6 +4,5 @@ Knows the API server and never a driver. A group is a NodeSet with ``spec.autosc
 """
 
 from nodeset_provider.autoscaler.frontdoor import SERVER_OPTIONS, SERVICE_NAME, FrontDoor
-from nodeset_provider.autoscaler.indexes import MACHINE_INDEXERS
 
-__all__ = ["MACHINE_INDEXERS", "SERVER_OPTIONS", "SERVICE_NAME", "FrontDoor"]
+__all__ = ["SERVER_OPTIONS", "SERVICE_NAME", "FrontDoor"]

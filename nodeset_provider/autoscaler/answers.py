@@ -11,9 +11,9 @@ from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.names import LABEL_NODESET
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.autoscaler import gpu, groups, pricing
-from nodeset_provider.autoscaler.indexes import BY_NODE_SET
 from nodeset_provider.autoscaler.slots import Slots
 from nodeset_provider.autoscaler.templates import template_answer
+from nodeset_provider.kube.indexes import MACHINE_BY_NODESET
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
 
@@ -91,7 +91,7 @@ class Answers:
 
     def _list_nodes(self, node_set: NodeSet) -> bytes:
         name = node_set.metadata.name
-        machines = self._machines.by_index(BY_NODE_SET, name)
+        machines = self._machines.by_index(MACHINE_BY_NODESET, name)
         slots = self._slots.numbers(name, groups.pending(node_set, machines))
         return pb.NodeGroupNodesResponse(instances=groups.instances(node_set, machines, slots)).SerializeToString()
 

@@ -22,7 +22,6 @@ from nodeset_provider.autoscaler import groups, sizing
 from nodeset_provider.autoscaler.answers import Answers
 from nodeset_provider.autoscaler.departed import Departed
 from nodeset_provider.autoscaler.groups import SlotId, require_group
-from nodeset_provider.autoscaler.indexes import BY_PROVIDER_ID
 from nodeset_provider.autoscaler.questions import NOTHING
 from nodeset_provider.autoscaler.resize import Resizer
 from nodeset_provider.autoscaler.sizing import Resize
@@ -30,6 +29,7 @@ from nodeset_provider.autoscaler.slots import Slots
 from nodeset_provider.autoscaler.statuses import Refused, invalid, not_found
 from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.errors import ApiError, NotFound
+from nodeset_provider.kube.indexes import MACHINE_BY_PROVIDER_ID
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
@@ -183,7 +183,7 @@ class Changes:
 
     def _owner(self, instance: str) -> tuple[str | None, Machine | SlotId | None]:
         """The group of an instance, and what it is; (group, None) when it is gone, (None, None) for a stranger."""
-        machines = self._machines.by_index(BY_PROVIDER_ID, instance)
+        machines = self._machines.by_index(MACHINE_BY_PROVIDER_ID, instance)
         machine = machines[0] if machines else None
         pending = groups.parse_pending(instance)
         if machine is None and isinstance(pending, str):

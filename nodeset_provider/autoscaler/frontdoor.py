@@ -54,8 +54,9 @@ Request = TypeVar("Request", bound=Message)
 class FrontDoor:
     """Answers the Cluster Autoscaler from the caches of NodeSets and Machines.
 
-    ``machines`` has been made with :data:`.indexes.MACHINE_INDEXERS`; both informers are run by the caller, in the loop
-    in which the server runs. ``gpu_label`` is the label that the autoscaler takes as "this node has GPUs".
+    ``machines`` has been made with :data:`nodeset_provider.kube.indexes.MACHINE_INDEXERS`; both informers are run by
+    the caller, in the loop in which the server runs. ``gpu_label`` is the label that the autoscaler takes as "this node
+    has GPUs".
     """
 
     def __init__(

@@ -12,10 +12,10 @@ from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.autoscaler import groups, options, pricing
 from nodeset_provider.autoscaler.answers import NO_GROUP, Answers
 from nodeset_provider.autoscaler.groups import require_group
-from nodeset_provider.autoscaler.indexes import BY_NODE_SET, BY_PROVIDER_ID
 from nodeset_provider.autoscaler.slots import Slots
 from nodeset_provider.autoscaler.staleness import Caches, interrupted
 from nodeset_provider.autoscaler.statuses import invalid, not_found, unavailable
+from nodeset_provider.kube.indexes import MACHINE_BY_NODESET, MACHINE_BY_PROVIDER_ID
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.protocol import core_pb2
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
@@ -87,7 +87,7 @@ class Questions:
             if not node.name:
                 raise invalid("node has neither a providerID nor a name")
             return NO_GROUP
-        machines = self._machines.by_index(BY_PROVIDER_ID, instance)
+        machines = self._machines.by_index(MACHINE_BY_PROVIDER_ID, instance)
         machine = machines[0] if machines else None
         if machine is None:
             pending = groups.parse_pending(instance)
@@ -160,13 +160,13 @@ class Questions:
         node_set = self._node_sets.get(slot.node_set)
         if node_set is None or not groups.is_group(node_set):
             return NO_GROUP
-        machines = self._machines.by_index(BY_NODE_SET, slot.node_set)
+        machines = self._machines.by_index(MACHINE_BY_NODESET, slot.node_set)
         existing = self._slots.numbers(slot.node_set, groups.pending(node_set, machines))
         return self._answers.group(node_set) if slot.number in existing else NO_GROUP
 
     def _priced_group(self, node: pb.ExternalGrpcNode) -> NodeSet:
         """By provider id for a node that exists; a made-up one has the group in its label, and in its name."""
-        machines = self._machines.by_index(BY_PROVIDER_ID, node.providerID) if node.providerID else []
+        machines = self._machines.by_index(MACHINE_BY_PROVIDER_ID, node.providerID) if node.providerID else []
         names = [machine.metadata.labels.get(LABEL_NODESET, "") for machine in machines]
         names += [node.labels.get(LABEL_NODESET, ""), pricing.group_of_template_node(node.name)]
         for name in filter(None, names):

@@ -22,7 +22,7 @@ from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers import nodeset_plan
 from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.drivers import Drivers
-from nodeset_provider.controllers.indexes import MACHINE_BY_NODESET, MACHINE_INDEXERS, NODESET_BY_CLASS
+from nodeset_provider.controllers.indexes import NODESET_BY_CLASS
 from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.machine_maker import MachineMaker
 from nodeset_provider.controllers.nodeset_status import status_patch, summarise
@@ -33,6 +33,7 @@ from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.errors import ApiError, NotFound
 from nodeset_provider.kube.events import Recorder
+from nodeset_provider.kube.indexes import MACHINE_BY_NODESET, MACHINE_INDEXERS
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES, NODE_SETS
 

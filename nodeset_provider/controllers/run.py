@@ -45,8 +45,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Controllers:
-    """Give it the shared informers (made with :mod:`.indexes`' indexers), then :meth:`run` it while leading.
+    """Give it the shared informers, then :meth:`run` it while leading.
 
+    ``machines`` has the indexers of :mod:`nodeset_provider.kube.indexes`, ``nodesets`` those of :mod:`.indexes`.
     ``nodesets``, ``machines`` and ``recorder`` are run by whoever made them. ``may_act`` says whether this process
     leads at this very moment (``LeaderElector.is_leader``).
     """

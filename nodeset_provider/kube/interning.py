@@ -3,7 +3,7 @@
 The Machines of a NodeSet all carry the same frozen template, the Nodes of one kind the same capacity, labels and
 conditions but for a few values. Objects are immutable, so they can share.
 
-What was seen is kept in bounded tables, oldest use forgotten first: forgetting costs memory, never correctness.
+What was seen is kept while it is in use, or in bounded tables: forgetting costs memory, never correctness.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from nodeset_provider.api.machine import Machine, MachineTemplate
+from nodeset_provider.api.names import LABEL_NODESET, LABEL_TEMPLATE_HASH
 from nodeset_provider.api.node import Node
 
 V = TypeVar("V")
@@ -43,16 +45,26 @@ class Pool(Generic[V]):
 
 
 class MachineInterner:
-    """Machines share their templates (a few KiB each: files, commands, keys)."""
+    """Machines share their templates (a few KiB each: files, commands, keys), as long as there is one that has it.
 
-    def __init__(self, *, templates: int = 2048) -> None:
-        self._templates: Pool[MachineTemplate] = Pool(templates)
+    The hash in the label finds the candidate; only equality decides, so a label that somebody edited does no harm.
+    """
+
+    def __init__(self) -> None:
+        self._templates: WeakValueDictionary[tuple[str, str], MachineTemplate] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return len(self._templates)
 
     def __call__(self, machine: Machine) -> Machine:
         """The Machine with the template of the first one that had an equal one."""
-        template = machine.spec.template
-        shared = self._templates.share(msgspec.msgpack.encode(template), template)
+        template, labels = machine.spec.template, machine.metadata.labels
+        key = labels.get(LABEL_NODESET, ""), labels.get(LABEL_TEMPLATE_HASH, "")
+        shared = self._templates.get(key)
         if shared is template:
+            return machine
+        if shared != template:
+            self._templates[key] = template
             return machine
         return msgspec.structs.replace(machine, spec=msgspec.structs.replace(machine.spec, template=shared))
 

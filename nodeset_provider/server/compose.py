@@ -22,7 +22,7 @@ import structlog
 
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.nodeset import NodeSet
-from nodeset_provider.autoscaler import MACHINE_INDEXERS, SERVER_OPTIONS, FrontDoor
+from nodeset_provider.autoscaler import SERVER_OPTIONS, FrontDoor
 from nodeset_provider.autoscaler.staleness import Caches
 from nodeset_provider.config import Settings
 from nodeset_provider.config.address import parse_address
@@ -35,7 +35,9 @@ from nodeset_provider.kube.backoff import Backoff
 from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.errors import ApiError
 from nodeset_provider.kube.events import Recorder
+from nodeset_provider.kube.indexes import MACHINE_INDEXERS
 from nodeset_provider.kube.informer import Informer
+from nodeset_provider.kube.interning import MachineInterner
 from nodeset_provider.kube.lease import LeaderElector
 from nodeset_provider.kube.resources import MACHINES, NODE_SETS
 from nodeset_provider.server.door import CannotListen, Door
@@ -94,8 +96,8 @@ class _Provider:
         self._machines: Informer[Machine] = Informer(
             client,
             MACHINES,
-            indexers={**MACHINE_INDEXERS, **indexes.MACHINE_INDEXERS},
-            transform=indexes.intern_templates(),
+            indexers=MACHINE_INDEXERS,
+            transform=MachineInterner(),
         )
         self.front_door = FrontDoor(client, self._node_sets, self._machines, gpu_label=settings.gpu_label)
 

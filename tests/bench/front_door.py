@@ -27,10 +27,11 @@ import msgspec
 import uvloop
 
 from nodeset_provider.api.names import LABEL_NODE_CLASS, LABEL_NODESET
-from nodeset_provider.autoscaler import MACHINE_INDEXERS, SERVER_OPTIONS, FrontDoor
+from nodeset_provider.autoscaler import SERVER_OPTIONS, FrontDoor
 from nodeset_provider.config.address import Address
 from nodeset_provider.kube.client import Client, Page, WatchEvent
 from nodeset_provider.kube.codec import codec_for
+from nodeset_provider.kube.indexes import MACHINE_INDEXERS
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES, NODE_SETS, Resource, T
 from nodeset_provider.server.door import Door

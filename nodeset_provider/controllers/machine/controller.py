@@ -18,7 +18,7 @@ from nodeset_provider.api.names import CONDITION_INITIALIZED, LABEL_NODESET
 from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers.births import Births
-from nodeset_provider.controllers.indexes import MACHINE_BY_NODESET, MACHINE_BY_PROVIDER_ID, NODE_BY_PROVIDER_ID
+from nodeset_provider.controllers.indexes import NODE_BY_PROVIDER_ID
 from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.machine import initialize, launch, register, terminate, watch
 from nodeset_provider.controllers.machine.actions import Action, Launch, Release, Wait
@@ -28,6 +28,7 @@ from nodeset_provider.controllers.machine.observed import Observed, is_unsettled
 from nodeset_provider.controllers.machine.strays import Strays, in_background
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
+from nodeset_provider.kube.indexes import MACHINE_BY_NODESET, MACHINE_BY_PROVIDER_ID
 from nodeset_provider.kube.informer import Informer
 
 _log = structlog.get_logger(__name__)

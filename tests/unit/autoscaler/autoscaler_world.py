@@ -15,9 +15,10 @@ from testbed.memory_api import Body, MemoryApi, MemoryClient
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.names import LABEL_NODESET
 from nodeset_provider.api.nodeset import NodeSet
-from nodeset_provider.autoscaler import MACHINE_INDEXERS, SERVER_OPTIONS, FrontDoor
+from nodeset_provider.autoscaler import SERVER_OPTIONS, FrontDoor
 from nodeset_provider.kube.client import Page, WatchEvent
 from nodeset_provider.kube.codec import codec_for
+from nodeset_provider.kube.indexes import MACHINE_INDEXERS
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES, NODE_SETS, Resource, T
 from nodeset_provider.protocol import externalgrpc_pb2 as pb

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from nodeset_provider.api.names import LABEL_NODESET
 from nodeset_provider.kube.errors import Unavailable
+from nodeset_provider.kube.indexes import MACHINE_BY_NODESET
 from nodeset_provider.kube.resources import MACHINES, NODE_SETS, Resource
 from nodeset_provider.protocol import externalgrpc_pb2 as pb
 
@@ -274,7 +275,7 @@ class FrontDoorModel(RuleBasedStateMachine):
             known = self.world.node_sets.get(name)
             staying = sum(
                 not machine.metadata.deleting and machine.metadata.name not in known.spec.remove_first
-                for machine in self.world.machines.by_index("autoscaler/nodeset", name)
+                for machine in self.world.machines.by_index(MACHINE_BY_NODESET, name)
             )
             # With caches that lag behind each other there may be more Machines than replicas for a moment.
             assert present == max(target, staying)

@@ -12,10 +12,11 @@ import pytest
 from autoscaler_world import Denied, World
 from testbed.manual_clock import ManualClock
 
-from nodeset_provider.autoscaler import MACHINE_INDEXERS, FrontDoor
+from nodeset_provider.autoscaler import FrontDoor
 from nodeset_provider.autoscaler.staleness import LIMIT
 from nodeset_provider.kube.client import WatchEvent
 from nodeset_provider.kube.errors import Forbidden, Unavailable
+from nodeset_provider.kube.indexes import MACHINE_INDEXERS
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES, NODE_SETS, Resource
 

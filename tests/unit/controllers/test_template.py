@@ -2,15 +2,12 @@
 
 from typing import Any
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from testbed.objects import machine
 
 from nodeset_provider.api.meta import ObjectMeta, Taint
 from nodeset_provider.api.nodeclass import Join, KubeletSettings, NodeClass, NodeClassSpec
 from nodeset_provider.api.nodeset import Autoscaling, NodeSet, NodeSetSpec
-from nodeset_provider.controllers.indexes import intern_templates
 from nodeset_provider.controllers.merge import diff_patch, merge_patch
 from nodeset_provider.controllers.template import machine_template, node_labels, resolved_template, template_hash
 from nodeset_provider.driverkit.contract import Offering
@@ -128,17 +125,3 @@ def test_hash_follows_what_people_asked_for_and_nothing_else() -> None:
     assert same != template_hash(
         node_class(config={"a": 1, "b": 2}), nodeset(taints=[Taint(key="k", effect="NoSchedule")])
     )
-
-
-def test_machines_with_equal_templates_share_one() -> None:
-    intern = intern_templates()
-    first, second = intern(machine("a")), intern(machine("b"))
-    assert second.spec.template is first.spec.template
-    assert second.metadata.name == "b"
-
-
-def test_edited_hash_label_never_gives_a_machine_anothers_template() -> None:
-    intern = intern_templates()
-    intern(machine("a"))
-    other = machine("b", template=msgspec.structs.replace(machine().spec.template, node_class_name="other"))
-    assert intern(other).spec.template.node_class_name == "other"

@@ -31,7 +31,7 @@ def test_a_node_says_what_it_said(nodes: list[Node]) -> None:
 
 @given(templates=st.lists(TEMPLATES, max_size=8))
 def test_a_machine_says_what_it_said(templates: list[MachineTemplate]) -> None:
-    intern = MachineInterner(templates=2)
+    intern = MachineInterner()
     machines = [machine(f"m{number}", template) for number, template in enumerate(templates)]
     assert [intern(item) for item in machines] == machines
 
@@ -42,6 +42,22 @@ def test_equal_templates_are_one() -> None:
     other = intern(machine("c", MachineTemplate("d", "c", {"zone": "b"})))
     assert first.spec.template is second.spec.template
     assert other.spec.template is not first.spec.template
+
+
+def test_template_is_forgotten_with_the_last_machine_that_has_it() -> None:
+    intern = MachineInterner()
+    first, second = (intern(machine(name, MachineTemplate("d", "c", {"zone": "a"}))) for name in "ab")
+    assert len(intern) == 1
+    del first
+    assert len(intern) == 1
+    del second
+    assert len(intern) == 0
+
+
+def test_edited_hash_label_never_gives_a_machine_anothers_template() -> None:
+    intern = MachineInterner()
+    intern(machine("a", MachineTemplate("d", "c")))
+    assert intern(machine("b", MachineTemplate("d", "other"))).spec.template.node_class_name == "other"
 
 
 def test_equal_capacities_are_one() -> None:

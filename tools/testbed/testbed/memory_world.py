@@ -22,7 +22,9 @@ from nodeset_provider.driverkit.contract import DriverFactory
 from nodeset_provider.join import ClusterAccess
 from nodeset_provider.kube.codec import codec_for
 from nodeset_provider.kube.events import Recorder
+from nodeset_provider.kube.indexes import MACHINE_INDEXERS
 from nodeset_provider.kube.informer import Informer
+from nodeset_provider.kube.interning import MachineInterner
 from nodeset_provider.kube.resources import MACHINES, NODE_CLASSES, NODE_SETS, NODES, SECRETS, Resource, T
 from testbed.faulty_cloud import FaultyCloud, FaultyFactory
 from testbed.manual_clock import ManualClock, settle
@@ -73,8 +75,8 @@ class World:
         machines: Informer[Machine] = Informer(
             client,
             MACHINES,
-            indexers=indexes.MACHINE_INDEXERS,
-            transform=indexes.intern_templates(),
+            indexers=MACHINE_INDEXERS,
+            transform=MachineInterner(),
             clock=self.clock,
             random=self.random.random,
         )
