@@ -8,9 +8,16 @@ from nodeset_provider.api.machine import Address
 from nodeset_provider.api.meta import APIStruct, Condition, ObjectMeta, Taint, is_true
 
 
+class NodeTaint(Taint, frozen=True):
+    """core/v1 Taint as a Node carries it."""
+
+    time_added: str | None = None
+    """When it was added (RFC 3339): of a NoExecute taint, when a pod's tolerationSeconds began."""
+
+
 class NodeSpec(APIStruct, frozen=True):
     provider_id: str = msgspec.field(default="", name="providerID")
-    taints: list[Taint] = []
+    taints: list[NodeTaint] = []
     unschedulable: bool = False
 
 

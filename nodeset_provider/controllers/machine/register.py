@@ -20,7 +20,7 @@ from nodeset_provider.api.names import (
     LABEL_OS_BETA,
     TAINT_UNREGISTERED,
 )
-from nodeset_provider.api.node import Node
+from nodeset_provider.api.node import Node, NodeTaint
 from nodeset_provider.controllers.conditions import to_wire, with_condition
 from nodeset_provider.controllers.machine import initialize
 from nodeset_provider.controllers.machine.actions import Action, SyncNode, Wait, WriteStatus
@@ -160,12 +160,12 @@ def node_patch(o: Observed, node: Node) -> dict[str, Any]:
     }
 
 
-def _taints(present: list[Taint], wanted: list[Taint], startup: list[Taint]) -> list[Taint]:
+def _taints(present: list[NodeTaint], wanted: list[Taint], startup: list[Taint]) -> list[NodeTaint]:
     first = any(taint.key == TAINT_UNREGISTERED for taint in present)
     taints = [taint for taint in present if taint.key != TAINT_UNREGISTERED]
     there = {(taint.key, taint.effect) for taint in taints}
     for taint in [*wanted, *(startup if first else [])]:
         if (taint.key, taint.effect) not in there:
             there.add((taint.key, taint.effect))
-            taints.append(taint)
+            taints.append(NodeTaint(key=taint.key, effect=taint.effect, value=taint.value))
     return taints

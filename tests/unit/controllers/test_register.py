@@ -3,6 +3,7 @@
 from dataclasses import replace
 from random import Random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from testbed.objects import NOW, UNREGISTERED, condition, machine, node
@@ -25,6 +26,8 @@ from nodeset_provider.controllers.machine.memory import Memory
 from nodeset_provider.controllers.machine.observed import Observed
 from nodeset_provider.driverkit.contract import Instance, InstanceState
 from nodeset_provider.driverkit.errors import NotFound, Transient
+from nodeset_provider.kube.codec import codec_for
+from nodeset_provider.kube.resources import NODES
 
 MOMENT = 5000.0
 STARTUP = Taint(key="cni", effect="NoSchedule")
@@ -105,6 +108,18 @@ def test_foreign_taints_stay_and_the_patch_is_final(foreign: list[Taint], ours: 
     assert UNREGISTERED not in after
     synced = node(provider_id="p://1", labels=dict(TEMPLATE.labels), annotations={"team": "a"}, taints=after)
     assert register.node_patch(o, synced) == {}
+
+
+def test_foreign_taints_keep_the_time_at_which_they_were_added() -> None:
+    unreachable = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}
+    body = {
+        "metadata": {"name": "web-a1b2c", "resourceVersion": "9"},
+        "spec": {"providerID": "p://1", "taints": [unreachable, {"key": UNREGISTERED.key, "effect": "NoExecute"}]},
+    }
+    fresh = codec_for(NODES).object(msgspec.json.encode(body))
+    patch = register.node_patch(seen(joining(), fresh), fresh)
+    assert patch["spec"]["taints"][0] == unreachable
+    assert all("timeAdded" not in taint for taint in patch["spec"]["taints"][1:])
 
 
 def test_new_node_is_left_to_its_kubelet_for_a_moment() -> None:

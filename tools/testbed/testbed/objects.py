@@ -7,7 +7,7 @@ from typing import Any
 from nodeset_provider.api.machine import Failure, Machine, MachineSpec, MachineStatus, MachineTemplate, NodeReference
 from nodeset_provider.api.meta import Condition, ConditionStatus, ObjectMeta, Taint
 from nodeset_provider.api.names import FINALIZER_MACHINE, LABEL_NODESET, LABEL_TEMPLATE_HASH, TAINT_UNREGISTERED
-from nodeset_provider.api.node import Node, NodeSpec, NodeStatus
+from nodeset_provider.api.node import Node, NodeSpec, NodeStatus, NodeTaint
 from nodeset_provider.api.nodeset import NodeSet, NodeSetSpec
 
 UID = "6f0e7c1e-8a58-4d5e-9d5e-0d3f6e2a7b11"
@@ -91,9 +91,15 @@ def node(
             annotations=annotations or {},
             deletion_timestamp=TIME if deleting else None,
         ),
-        spec=NodeSpec(provider_id=provider_id, taints=taints or []),
+        spec=NodeSpec(provider_id=provider_id, taints=[_on_node(taint) for taint in taints or []]),
         status=NodeStatus(conditions=[condition("Ready", "True" if ready else "False")], allocatable=allocatable or {}),
     )
+
+
+def _on_node(taint: Taint) -> NodeTaint:
+    if isinstance(taint, NodeTaint):
+        return taint
+    return NodeTaint(key=taint.key, effect=taint.effect, value=taint.value)
 
 
 def nodeset(name: str = "web", *, deleting: bool = False, **spec: Any) -> NodeSet:
