@@ -14,3 +14,9 @@ MACHINES_CREATED = Counter("nodeset_machines_created_total", "Machine objects ma
 MACHINES_LAUNCHED = Counter("nodeset_machines_launched_total", "Machines that a driver made.", ["nodeset"])
 MACHINES_TERMINATED = Counter("nodeset_machines_terminated_total", "Machines that are gone for good.", ["nodeset"])
 MACHINE_FAILURES = Counter("nodeset_machine_failures_total", "Failures shown on Machines.", ["nodeset", "code"])
+
+
+def forget(nodeset: str) -> None:
+    """Drop what was counted for a NodeSet that is gone with all its Machines: names come and go, a process stays."""
+    for counter in (MACHINES_CREATED, MACHINES_LAUNCHED, MACHINES_TERMINATED, MACHINE_FAILURES):
+        counter.remove_by_labels({"nodeset": nodeset})

@@ -14,10 +14,11 @@ import structlog
 
 from nodeset_provider.api.csr import CertificateSigningRequest
 from nodeset_provider.api.machine import Machine
+from nodeset_provider.api.names import LABEL_NODESET
 from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeclass import NodeClass
 from nodeset_provider.api.nodeset import NodeSet
-from nodeset_provider.controllers import csr
+from nodeset_provider.controllers import csr, metrics
 from nodeset_provider.controllers.api import BoundedApi
 from nodeset_provider.controllers.births import Births
 from nodeset_provider.controllers.cluster import bootstrap_key, cluster_uid
@@ -38,6 +39,7 @@ from nodeset_provider.controllers.tokens import Tokens
 from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.clock import SYSTEM_CLOCK, Clock
 from nodeset_provider.kube.events import Recorder
+from nodeset_provider.kube.indexes import MACHINE_BY_NODESET
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import CERTIFICATE_SIGNING_REQUESTS, MACHINES, NODE_CLASSES, NODE_SETS, NODES
 
@@ -206,11 +208,19 @@ class Controllers:
         if self._term is not None:
             self._term.nodeset.on_nodeset(old, new)
             self._term.machine.on_nodeset(old, new)
+        if new is None and old is not None:
+            self._drop_metrics(old.metadata.name)
 
     def _on_machine(self, old: Machine | None, new: Machine | None) -> None:
         if self._term is not None:
             self._term.machine.on_machine(old, new)
             self._term.nodeset.on_machine(old, new)
+        if new is None and old is not None:
+            self._drop_metrics(old.metadata.labels.get(LABEL_NODESET, ""))
+
+    def _drop_metrics(self, nodeset: str) -> None:
+        if self._nodesets.get(nodeset) is None and not self._machines.by_index(MACHINE_BY_NODESET, nodeset):
+            metrics.forget(nodeset)
 
 
 class _OwnInformers:

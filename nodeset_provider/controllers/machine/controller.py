@@ -17,6 +17,7 @@ from nodeset_provider.api.meta import is_true
 from nodeset_provider.api.names import CONDITION_INITIALIZED, LABEL_NODESET
 from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeset import NodeSet
+from nodeset_provider.controllers import metrics
 from nodeset_provider.controllers.births import Births
 from nodeset_provider.controllers.indexes import NODE_BY_PROVIDER_ID
 from nodeset_provider.controllers.lanes import make_lane
@@ -123,7 +124,9 @@ class MachineController:
 
     def _on_end(self, machine: Machine) -> None:
         uid = machine.metadata.uid
-        if machine.spec.template.driver in self.lanes and uid not in self._released:
+        if uid in self._released:
+            metrics.MACHINES_TERMINATED.labels(machine.metadata.labels.get(LABEL_NODESET, "")).inc()
+        elif machine.spec.template.driver in self.lanes:
             o = self._look_at(machine)
             if not (o.memory.gone or terminate.nothing_was_made(o)):
                 self._strays.tell(o)

@@ -181,7 +181,6 @@ class Effects:
             return
         if left:
             self._machines.observe(after)  # else it no longer exists, and must not come back into the cache
-        metrics.MACHINES_TERMINATED.labels(metadata.labels.get(LABEL_NODESET, "")).inc()
         _log.info("gone", machine=metadata.name, provider_id=o.provider_id)
 
 

@@ -24,6 +24,12 @@ from nodeset_provider.controllers.machine.controller import decide
 from nodeset_provider.controllers.machine.memory import SHOW_AFTER_SECONDS, Memory
 from nodeset_provider.controllers.machine.observed import REASON_TOKEN_TAKEN, Observed
 from nodeset_provider.controllers.machine.terminate import after_destroy
+from nodeset_provider.controllers.metrics import (
+    MACHINE_FAILURES,
+    MACHINES_CREATED,
+    MACHINES_LAUNCHED,
+    MACHINES_TERMINATED,
+)
 from nodeset_provider.controllers.resolver import REFRESH_SECONDS, Resolution
 from nodeset_provider.driverkit.contract import Deletion, Instance, InstanceKey, Offering
 from nodeset_provider.driverkit.errors import InsufficientCapacity, InvalidSpec, QuotaExceeded, Transient
@@ -176,6 +182,40 @@ async def test_machine_of_another_set_in_remove_first_stays_and_its_name_goes() 
     assert not world.machine(theirs).metadata.deleting
     assert len(world.machines) == len(world.cloud.made) == 2
     assert any(event.reason == "NotOfThisSet" for event in world.all(EVENTS.within("default")))
+    await world.stop()
+
+
+def counted(nodeset: str) -> dict[str, float]:
+    return {
+        sample.name: sample.value
+        for metric in (MACHINES_CREATED, MACHINES_LAUNCHED, MACHINES_TERMINATED, MACHINE_FAILURES)
+        for family in metric.collect()
+        for sample in family.samples
+        if sample.labels["nodeset"] == nodeset and not sample.name.endswith("_created")
+    }
+
+
+async def test_metrics_of_a_set_go_with_it_and_its_last_machine() -> None:
+    world = await running(replicas=0)
+    world.put_set("short-lived", replicas=2)
+    world.cloud.fail("create", InsufficientCapacity("none left"))
+    await world.pass_time(5)
+    first, second = (machine.metadata.name for machine in world.machines)
+    world.edit_set("short-lived", replicas=1, removeFirst=[first])
+    await world.pass_time(20)
+    assert counted("short-lived") == {
+        "nodeset_machines_created_total": 2.0,
+        "nodeset_machines_launched_total": 1.0,
+        "nodeset_machines_terminated_total": 1.0,
+        "nodeset_machine_failures_total": 1.0,
+    }
+    world.api.remove(NODE_SETS.path(), "short-lived")
+    await world.pass_time(2)
+    assert counted("short-lived")
+    world.delete_machine(second)  # as the garbage collector does
+    await world.pass_time(20)
+    assert not world.machines
+    assert not counted("short-lived")
     await world.stop()
 
 
