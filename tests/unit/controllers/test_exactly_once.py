@@ -1,10 +1,8 @@
 """Crash anywhere, come back: one machine for a Machine that is there, none for one that is gone (design §5)."""
 
 import pytest
-from testbed.faulty_cloud import CloudMachine
 from testbed.memory_world import World
 
-from nodeset_provider.api.machine import client_token
 from nodeset_provider.api.meta import is_true
 from nodeset_provider.api.names import CONDITION_LAUNCHED
 from nodeset_provider.driverkit.errors import InsufficientCapacity, Transient
@@ -138,25 +136,13 @@ async def test_failed_attempt_is_closed_before_another_token_is_used() -> None:
 async def test_slow_create_that_lands_after_a_later_one_was_refused_makes_the_only_machine(*, restart: bool) -> None:
     world = World()
     cloud = world.cloud
-    cloud.fail("create", Transient("no answer"))
+    cloud.slow_creates = 1
     if not restart:
         cloud.fail("create", InsufficientCapacity("none left"))
     await one_machine(world)
     if restart:
         cloud.fail("create", InsufficientCapacity("none left"))
         await world.restart()
-    crash_point = cloud.point
-    assert crash_point is not None
-
-    async def slow_one_lands(where: str) -> None:
-        if where == "create before" and not cloud.machines:
-            (it,) = world.machines
-            token = client_token(it.metadata.uid, 1)
-            visible = cloud.clock() + cloud.consistency_delay
-            cloud.machines[token] = CloudMachine(token, it.metadata.name, "cluster", visible, b"")
-        await crash_point(where)
-
-    cloud.point = slow_one_lands
     await world.pass_time(120)
     assert [call for call, _ in cloud.calls].count("create") == 2
     assert len(cloud.machines) == 1

@@ -93,6 +93,11 @@ class MachinesUnderFire(RuleBasedStateMachine):
         # A driver vouches that nothing was made (rule 6): only errors that leave a doubt may follow an effect.
         self.world.cloud.fail(call, ERRORS[error], after=after and error in IN_DOUBT)
 
+    @rule(refused=st.sampled_from(["capacity", "quota", "unauthorized"]))
+    def create_is_slow_and_the_next_is_refused(self, refused: str) -> None:
+        self.world.cloud.slow_creates += 1
+        self.world.cloud.fail("create", ERRORS[refused])
+
     @rule()
     def api_answer_is_lost(self) -> None:
         assert self.world.client is not None
@@ -156,6 +161,7 @@ class MachinesUnderFire(RuleBasedStateMachine):
     async def _settle(self) -> None:
         world = self.world
         world.cloud.faults.clear()
+        world.cloud.slow_creates = 0
         await world.restart()
         # Longer than the longest back-off between two attempts.
         for _ in range(5):

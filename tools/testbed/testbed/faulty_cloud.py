@@ -20,7 +20,7 @@ from nodeset_provider.driverkit.contract import (
     InstanceState,
     Offering,
 )
-from nodeset_provider.driverkit.errors import DriverError, InvalidSpec, NotFound, Unauthorized
+from nodeset_provider.driverkit.errors import DriverError, InvalidSpec, NotFound, Transient, Unauthorized
 
 T = TypeVar("T")
 Hook = Callable[[str], Awaitable[None]]
@@ -49,6 +49,7 @@ class FaultyCloud:
         faults: what the next calls of that name end with, first in first out. ``after`` True: it took effect all the
             same.
         deletes_needed: calls of delete until a machine is gone.
+        slow_creates: so many creates get no answer now and take effect only when the next one of their token begins.
         config_error: what ``resolve`` complains about.
     """
 
@@ -63,6 +64,8 @@ class FaultyCloud:
     overlapped: bool = False
     faults: dict[str, deque[tuple[DriverError, bool]]] = field(default_factory=dict)
     deletes_needed: int = 1
+    slow_creates: int = 0
+    slow: dict[str, CreateRequest] = field(default_factory=dict)
     config_error: DriverError | None = None
     user_datas: dict[str, bytes] = field(default_factory=dict)
     changed_user_data: bool = False
@@ -70,6 +73,21 @@ class FaultyCloud:
     def fail(self, call: str, error: DriverError, *, after: bool = False) -> None:
         """The next such call ends like this."""
         self.faults.setdefault(call, deque()).append((error, after))
+
+    def make(self, request: CreateRequest) -> CloudMachine:
+        """The machine of that token, made unless it is there."""
+        before = self.user_datas.setdefault(request.token, request.user_data)
+        self.changed_user_data = self.changed_user_data or before != request.user_data
+        if request.token not in self.machines:
+            self.machines[request.token] = CloudMachine(
+                request.token,
+                request.machine,
+                request.cluster,
+                self.clock() + self.consistency_delay,
+                request.user_data,
+            )
+            self.made.append(request.token)
+        return self.machines[request.token]
 
     def of(self, machine: str) -> list[CloudMachine]:
         """What is billed for the Machine of that name."""
@@ -102,22 +120,15 @@ class FaultyDriver:
     async def create(self, request: CreateRequest) -> Instance:
         """Rule 1: at most one machine per token."""
         cloud = self._cloud
-
-        def make() -> Instance:
-            before = cloud.user_datas.setdefault(request.token, request.user_data)
-            cloud.changed_user_data = cloud.changed_user_data or before != request.user_data
-            if request.token not in cloud.machines:
-                cloud.machines[request.token] = CloudMachine(
-                    request.token,
-                    request.machine,
-                    request.cluster,
-                    cloud.clock() + cloud.consistency_delay,
-                    request.user_data,
-                )
-                cloud.made.append(request.token)
-            return _instance(cloud.machines[request.token])
-
-        return await self._do("create", request.token, make)
+        landing = cloud.slow.pop(request.token, None)
+        if landing is not None:
+            cloud.make(landing)
+        if cloud.slow_creates > 0:
+            cloud.slow_creates -= 1
+            cloud.slow[request.token] = request
+            cloud.calls.append(("create", request.token))
+            raise Transient("no answer")
+        return await self._do("create", request.token, lambda: _instance(cloud.make(request)))
 
     async def get(self, key: InstanceKey) -> Instance:
         """Rule 3: absence proves nothing within the consistency delay."""
