@@ -91,7 +91,10 @@ class SecretReference(APIStruct, frozen=True):
 
 def find_condition(conditions: list[Condition], kind: str) -> Condition | None:
     """The condition of that type, or None where it was never set."""
-    return next((condition for condition in conditions if condition.type == kind), None)
+    for condition in conditions:  # not a generator: this is asked many times for each of thousands of Machines
+        if condition.type == kind:
+            return condition
+    return None
 
 
 def is_true(conditions: list[Condition], kind: str) -> bool:

@@ -49,7 +49,8 @@ def decide(nodeset: NodeSet, machines: Iterable[Machine], *, template_hash: str 
     gone = {machine.metadata.name for machine in hopeless}
     staying = [machine for machine in staying if machine.metadata.name not in gone]
     missing = nodeset.spec.replicas - len(staying)
-    surplus = sorted(staying, key=_last_to_stay, reverse=True)[: max(0, -missing)]
+    # Only a surplus is worth the sorting: this is decided again for every change among thousands of Machines.
+    surplus = sorted(staying, key=_last_to_stay, reverse=True)[:-missing] if missing < 0 else []
     return Plan(
         delete=(*victims, *hopeless, *surplus),
         create=max(0, missing) if template_hash else 0,
@@ -74,7 +75,7 @@ def is_hopeless(nodeset: NodeSet, machine: Machine, template_hash: str) -> bool:
     """Whether it failed to launch under a template that was mended since; a set of the autoscaler leaves that to it."""
     if not template_hash or nodeset.spec.autoscaling is not None:
         return False
-    return has_failed(machine) and machine.metadata.labels.get(LABEL_TEMPLATE_HASH) != template_hash
+    return machine.metadata.labels.get(LABEL_TEMPLATE_HASH) != template_hash and has_failed(machine)
 
 
 def _last_to_stay(machine: Machine) -> tuple[int, str, str]:

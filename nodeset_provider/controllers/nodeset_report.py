@@ -93,6 +93,8 @@ class NodeSetReports:
         if state is None or state.uid != uid:
             state = self._states[name] = _State(uid)
         moment = self._clock.monotonic()
+        if moment < state.written_at + STATUS_SECONDS:
+            return state.written_at + STATUS_SECONDS - moment
         machines = machines_of(nodeset, self._machines)
         plan = nodeset_plan.decide(nodeset, machines)
         problem = self._resolutions.problem(nodeset) or trouble
@@ -110,8 +112,6 @@ class NodeSetReports:
         patch = status_patch(nodeset.status, after)
         if not patch and not plan.prune and not plan.confirm:
             return None
-        if moment < state.written_at + STATUS_SECONDS:
-            return state.written_at + STATUS_SECONDS - moment
         state.written_at = moment
         if patch:
             self._announce(nodeset, problem)
