@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nodeset_provider.api.names import LABEL_GPU
-from nodeset_provider.controllers.account import CallLimits
 from nodeset_provider.join.request import ClusterAccess
 
 
@@ -16,7 +15,6 @@ class ControllerConfig:
     namespace: str
     access: ClusterAccess
     gpu_label: str = LABEL_GPU
-    limits: CallLimits = field(default_factory=CallLimits)
     api_requests: int = 16
     """Of the controllers at one time: enough to keep an API server busy, few enough not to stand in its way."""
     machine_workers: int = 128

@@ -41,6 +41,7 @@ from nodeset_provider.kube.clock import SYSTEM_CLOCK, Clock
 from nodeset_provider.kube.events import Recorder
 from nodeset_provider.kube.indexes import MACHINE_BY_NODESET
 from nodeset_provider.kube.informer import Informer
+from nodeset_provider.kube.interning import NodeInterner
 from nodeset_provider.kube.resources import CERTIFICATE_SIGNING_REQUESTS, MACHINES, NODE_CLASSES, NODE_SETS, NODES
 
 _log = structlog.get_logger(__name__)
@@ -228,7 +229,9 @@ class _OwnInformers:
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self.node_classes: Informer[NodeClass] = Informer(client, NODE_CLASSES, clock=clock)
-        self.nodes: Informer[Node] = Informer(client, NODES, indexers=NODE_INDEXERS, clock=clock)
+        self.nodes: Informer[Node] = Informer(
+            client, NODES, indexers=NODE_INDEXERS, transform=NodeInterner(), clock=clock
+        )
         self.requests: Informer[CertificateSigningRequest] = Informer(
             client, CERTIFICATE_SIGNING_REQUESTS, field_selector=csr.FIELD_SELECTOR, clock=clock
         )

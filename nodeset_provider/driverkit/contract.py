@@ -1,4 +1,4 @@
-"""The driver contract: five methods that make machines somewhere.
+"""The driver contract: five methods that make, find and take away machines somewhere, and one that closes connections.
 
 A driver knows one cloud and nothing of Kubernetes or gRPC. It keeps no state of its own: whatever it must remember
 is in the cloud, on the machine (tags, metadata), and is found again after any crash.
