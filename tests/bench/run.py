@@ -52,6 +52,7 @@ def main() -> None:
         )
     if "create" in wanted:
         result["create"] = step("IncreaseSize to driver.create", lambda: create_latency(arguments.samples))
+        result["create_p99_ms"] = result["create"]["p99_ms"]
     if "ramp" in wanted:
         result["ramp"] = {
             str(count): step(
