@@ -25,10 +25,12 @@ from testbed.demo.scenario import Scenario, cloud_settings, timeline_table
 from testbed.demo.view import View
 from testbed.processes import ProcessFailedError
 
+_WIDTH_OF_LOGS = 140
+
 
 def main() -> None:
     """Entry point."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_LOGS)
     started = time.monotonic()
     try:
         build_missing(console)

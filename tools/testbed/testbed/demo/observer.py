@@ -158,7 +158,10 @@ class Observer:
             and new.status.certificate
             and any(g.startswith(BOOTSTRAP_GROUP_MACHINE_PREFIX) for g in new.spec.groups)
         ):
-            self.timeline.note(Step.CSR_ISSUED, time.time())
+            now = time.time()
+            self.timeline.note(Step.CSR_ISSUED, now)
+            # The cloud is only looked at now and then; what asks for a certificate has been running for a while.
+            self.timeline.note(Step.INSTANCE_RUNNING, now)
 
     def _look(self) -> None:
         now = time.time()
