@@ -42,6 +42,7 @@ def main() -> None:
     result: dict[str, Any] = json.loads(OUTPUT.read_text()) if arguments.only and OUTPUT.exists() else {}
 
     def step(name: str, measure: Callable[[], Any]) -> Any:  # noqa: ANN401
+        _save(result)  # what is measured already is not lost to what fails later
         console.print(f"{name} …")
         return measure()
 
@@ -69,10 +70,14 @@ def main() -> None:
                 lambda: karpenter.ramp(_PEER_MACHINES, timeout=900),
             )
         }
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(result, indent=2) + "\n")
+    _save(result)
     _show(Console(highlight=False), result)
     sys.stderr.write(f"{OUTPUT.relative_to(Path.cwd()) if OUTPUT.is_relative_to(Path.cwd()) else OUTPUT}\n")
+
+
+def _save(result: dict[str, Any]) -> None:
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:
