@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 from rich.table import Table
@@ -49,11 +50,7 @@ class Scenario:
         self._view.step("Two NodeClasses of different shape, two NodeSets at zero")
         await self._apply("nodesets")
         await self._apply("developer")
-        await self._observer.until(
-            lambda: sum(s.status.template is not None for s in self._observer.nodesets.items()) == 2,  # noqa: PLR2004
-            seconds=_SOON,
-            what="every NodeSet knows what its machines would be",
-        )
+        await self._templates()
 
     async def _pending_pods_become_machines(self) -> None:
         self._view.step("Two pods of 6 CPUs: pending, until big machines have been made for them")
@@ -85,6 +82,8 @@ class Scenario:
     async def _out_of_capacity_falls_over(self) -> None:
         self._view.step("A pod whose best group is out of capacity: the cloud refuses, another group takes it")
         await self._apply("scarce")
+        await self._templates()  # without one the autoscaler would not even try it
+        await self._apply("overflow")
         await self._observer.until(
             lambda: self._observer.failures["scarce", "InsufficientCapacity"] > 0,
             seconds=_LATER,
@@ -105,6 +104,15 @@ class Scenario:
             what="no machine is left in the cluster and in the cloud",
         )
         await self._check()
+
+    async def _templates(self) -> None:
+        """Every NodeSet that was applied knows what its machines would be."""
+        applied = json.loads(await self._kubectl("get", "nodesets", "-o", "json"))["items"]
+        await self._observer.until(
+            lambda: sum(s.status.template is not None for s in self._observer.nodesets.items()) == len(applied),
+            seconds=_SOON,
+            what="every NodeSet knows what its machines would be",
+        )
 
     async def _check(self) -> None:
         """Cloud and cluster agree, once machines on their way have arrived."""
