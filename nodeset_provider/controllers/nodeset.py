@@ -210,9 +210,8 @@ class NodeSetController:
             state.refusals += 1
             return False
         state.refusals = 0
-        return (
-            True  # a name may have been another Machine's, which is no progress: looked at again with what is known now
-        )
+        # A name may have been another Machine's, which is no progress: looked at again with what is known now.
+        return True
 
     def _forget(self, name: str) -> None:
         self._states.pop(name, None)

@@ -13,14 +13,16 @@ import subprocess
 import time
 from pathlib import Path
 
+from rich.console import Console
 from testbed.binaries import TOOLS, Binary
+from testbed.build import build
 from testbed.controlplane import ControlPlane
 from testbed.kwok import Kwok
 from testbed.metering import WriteMeter
 from testbed.processes import Process, process_cpu_seconds, process_peak_mib
 
 KARPENTER = Binary(
-    "kwok", "sigs.k8s.io/karpenter/kwok", "sigs.k8s.io/karpenter", "karpenter", "karpenter", usual_seconds=84
+    "karpenter", "sigs.k8s.io/karpenter/kwok", "sigs.k8s.io/karpenter", "karpenter", "karpenter", usual_seconds=84
 )
 _USER = "karpenter"
 _INITIALIZED = b'"message":"initialized nodeclaim"'
@@ -57,20 +59,10 @@ def karpenter_program() -> Path:
     """Where Karpenter with simulated machines is; built the first time.
 
     Raises:
-        subprocess.CalledProcessError: the build failed; its output is on the terminal.
+        BuildError: Go is missing or too old, or the build failed.
     """
-    located = KARPENTER.located({})
-    if located is None:
-        located = KARPENTER.cached()
-        located.parent.mkdir(parents=True, exist_ok=True)
-        building = located.with_suffix(".building")
-        subprocess.run(
-            ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(building), KARPENTER.package],
-            cwd=KARPENTER.source,
-            check=True,
-        )
-        building.replace(located)
-    return located
+    build([KARPENTER], Console(stderr=True, highlight=False, soft_wrap=True))
+    return KARPENTER.located() or KARPENTER.cached()
 
 
 def ramp(count: int, *, timeout: float) -> dict[str, float]:

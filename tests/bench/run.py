@@ -63,7 +63,6 @@ def main() -> None:
             for count in arguments.ramps
         }
     if "peers" in wanted:
-        console.print("Karpenter: the first time it is built (usually 84 s)")
         result["karpenter"] = {
             str(_PEER_MACHINES): step(
                 f"Karpenter's ramp: 0 to {_PEER_MACHINES} machines",

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -38,7 +38,17 @@ def build_missing(console: Console) -> Assets:
     Raises:
         BuildError: Go is missing or too old, or a build failed.
     """
-    missing = [binary for binary in BINARIES if binary.located() is None]
+    build(BINARIES, console)
+    return Assets.locate()
+
+
+def build(binaries: Iterable[Binary], console: Console) -> None:
+    """Build those of them that are not there yet.
+
+    Raises:
+        BuildError: Go is missing or too old, or a build failed.
+    """
+    missing = [binary for binary in binaries if binary.located() is None]
     if missing:
         environment = _go_environment(missing)
         with _exclusive(cache_root(), console):
@@ -46,7 +56,6 @@ def build_missing(console: Console) -> Assets:
                 # Whoever held the lock before may have built it.
                 if binary.located() is None:
                     _build(binary, environment, console, f"{number}/{len(missing)}")
-    return Assets.locate()
 
 
 def _go_environment(wanted: list[Binary]) -> dict[str, str]:
