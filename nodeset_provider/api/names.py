@@ -34,9 +34,23 @@ TAINT_UNREGISTERED: Final = "startup-taint.cluster-autoscaler.kubernetes.io/node
 (cluster-autoscaler/utils/taints/taints.go): such a node counts as still starting, not as missing."""
 TAINT_UNREGISTERED_EFFECT: Final = "NoExecute"
 
+TAINT_UNINITIALIZED: Final = "startup-taint.cluster-autoscaler.kubernetes.io/nodeset-uninitialized"
+"""NoExecute, put on a Node that was made ahead of its machine, taken away once the machine has registered as it: no pod
+is bound to a Node that nothing runs on."""
+
+# --- Nodes made with kubectl ----------------------------------------------------------------------------------------
+ANNOTATION_NODE_CLASS: Final = "nodeset.dev/node-class"
+"""On a Node without a kubelet: please make a machine of this NodeClass for it."""
+ANNOTATIONS_NODE_CLASS_LEGACY: Final = ("nodeset.k8s.io/node-class", "node.k8s.io/node-class")
+"""kube-node's two spellings of it, accepted."""
+LABEL_EXCLUDE_FROM_LOAD_BALANCERS: Final = "node.kubernetes.io/exclude-from-external-load-balancers"
+
 # --- finalizers -----------------------------------------------------------------------------------------------------
 FINALIZER_MACHINE: Final = "nodeset.dev/machine"
 """On every Machine from its creation; goes only when the cloud has said that the machine is gone."""
+
+FINALIZER_NODE: Final = "nodeset.dev/machine"
+"""On every Node that a machine of ours registered as: ``kubectl delete node`` then takes the machine away first."""
 
 # --- bootstrap tokens -----------------------------------------------------------------------------------------------
 BOOTSTRAP_GROUP: Final = "system:bootstrappers:nodeset"
@@ -62,3 +76,4 @@ REASON_REGISTRATION_TIMEOUT: Final = "RegistrationTimeout"
 controllers write it; the front door tells the autoscaler."""
 
 CSR_SIGNER_CLIENT: Final = "kubernetes.io/kube-apiserver-client-kubelet"
+CSR_SIGNER_SERVING: Final = "kubernetes.io/kubelet-serving"

@@ -18,7 +18,16 @@ import structlog
 
 from nodeset_provider.controllers import metrics
 from nodeset_provider.controllers.leading import MayAct, check
-from nodeset_provider.driverkit.contract import CreateRequest, Deletion, Driver, Instance, InstanceKey, Offering
+from nodeset_provider.driverkit.contract import (
+    DIAGNOSIS_LIMIT,
+    CreateRequest,
+    Deletion,
+    Driver,
+    Instance,
+    InstanceKey,
+    Offering,
+    UserDataFormat,
+)
 from nodeset_provider.driverkit.errors import DriverError, NotFound, Transient, Unauthorized
 
 T = TypeVar("T")
@@ -57,6 +66,16 @@ class Account:
         """Bytes."""
         return self.driver.user_data_limit
 
+    @property
+    def user_data_formats(self) -> tuple[UserDataFormat, ...]:
+        """What its machines can read."""
+        return self.driver.user_data_formats
+
+    @property
+    def user_data_gzip(self) -> bool:
+        """Whether user-data may be compressed."""
+        return self.driver.user_data_gzip
+
     async def resolve(self, config: Mapping[str, Any]) -> Offering:
         """As :meth:`Driver.resolve`."""
         return await self._call("resolve", self._limits.resolve_seconds, lambda: self.driver.resolve(config))
@@ -68,6 +87,11 @@ class Account:
     async def get(self, key: InstanceKey) -> Instance:
         """As :meth:`Driver.get`; the only one that may raise NotFound."""
         return await self._call("get", self._limits.get_seconds, lambda: self.driver.get(key))
+
+    async def diagnose(self, key: InstanceKey) -> str:
+        """As :meth:`Driver.diagnose`; what is more than the contract allows is cut off at the front."""
+        said = await self._call("diagnose", self._limits.get_seconds, lambda: self.driver.diagnose(key))
+        return said[-DIAGNOSIS_LIMIT:]
 
     async def delete(self, key: InstanceKey, may_act: MayAct) -> Deletion:
         """As :meth:`Driver.delete`; NotLeading where ``may_act`` says no when its turn has come."""
@@ -100,7 +124,7 @@ class Account:
                 outcome = error.code
                 if isinstance(error, Unauthorized):
                     self.refused = True
-                if isinstance(error, NotFound) and call not in ("get", "delete"):
+                if isinstance(error, NotFound) and call not in ("get", "delete", "diagnose"):
                     raise Transient(f"{call}: {error.message}") from error
                 raise
             except Exception as error:  # noqa: BLE001 - foreign code may raise anything

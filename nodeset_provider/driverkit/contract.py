@@ -1,4 +1,4 @@
-"""The driver contract: five methods that make, find and take away machines somewhere, and one that closes connections.
+"""The driver contract: methods that make, find, question and take away machines somewhere.
 
 A driver knows one cloud and nothing of Kubernetes or gRPC. It keeps no state of its own: whatever it must remember
 is in the cloud, on the machine (tags, metadata), and is found again after any crash.
@@ -18,15 +18,26 @@ Rules (each has a conformance test):
    that no machine was made and none will be for this token.
 7. Nothing blocks the event loop; cancelling a call leaves the driver usable, and the call's effect unknown.
 8. No secret is in an error message, a tag, or a log line.
+9. ``diagnose`` changes nothing and raises nothing but errors of the set; what it answers is at most
+   :data:`DIAGNOSIS_LIMIT` characters, the last ones, and empty where the cloud cannot tell.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
+
+DIAGNOSIS_LIMIT: Final = 2048
+"""Characters: they end up in a condition, which a person reads."""
+
+UserDataFormat = Literal["CloudInit", "Ignition"]
+"""Which first-boot program reads the user-data: the values of ``spec.join.format`` of a NodeClass."""
+
+Registration = Literal["Adopt", "Handover"]
+"""What becomes of a Node that a person made ahead of its machine: the values of ``spec.registration``."""
 
 
 class InstanceState(enum.Enum):
@@ -75,6 +86,9 @@ class InstanceKey(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str
     token: str
     provider_id: str = ""
+    config: Mapping[str, Any] = {}
+    """What ``create`` was given, as long as the machine is known: it says *where* to look (region, host, pool), and is
+    never a reason to answer something else."""
 
 
 class Offering(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +106,9 @@ class Offering(msgspec.Struct, frozen=True, kw_only=True):
     """The provider id that ``create`` will give, with ``{token}`` in it, where the token decides it; else empty.
 
     It lets the kubelet register with its provider id from the first moment."""
+    registration: Registration = "Adopt"
+    """Whether a machine may boot as a Node that exists already (Adopt), or needs the name to be free (Handover): where
+    the cloud chooses it, or a cloud-controller-manager initialises new Nodes. A NodeClass may overrule it."""
 
 
 class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +122,8 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A UUID."""
     config: Mapping[str, Any]
     user_data: bytes
+    user_data_format: UserDataFormat = "CloudInit"
+    """One of the driver's ``user_data_formats``."""
 
 
 class Driver(Protocol):
@@ -113,7 +132,11 @@ class Driver(Protocol):
     consistency_delay: float
     """Seconds after a create within which the cloud may not show the machine yet."""
     user_data_limit: int
-    """Bytes of user-data that the cloud takes."""
+    """Bytes of user-data that the cloud takes, as they leave us."""
+    user_data_formats: tuple[UserDataFormat, ...]
+    """What its machines can read."""
+    user_data_gzip: bool
+    """Whether the user-data may be compressed with gzip: it is, where it would be over the limit otherwise."""
 
     async def resolve(self, config: Mapping[str, Any]) -> Offering:
         """What would be made. Raises InvalidSpec with the field for a config that cannot work; makes nothing."""
@@ -131,8 +154,16 @@ class Driver(Protocol):
         """Take the machine away with all that belongs to it (rule 4)."""
         ...
 
-    def list(self, cluster: str) -> AsyncIterator[Instance]:
-        """Every machine of that cluster (rule 5)."""
+    def list(self, cluster: str, configs: Sequence[Mapping[str, Any]] = ()) -> AsyncIterator[Instance]:
+        """Every machine of that cluster (rule 5), each once.
+
+        ``configs`` are all configs in use: a driver whose credentials do not say where its machines are looks wherever
+        these point.
+        """
+        ...
+
+    async def diagnose(self, key: InstanceKey) -> str:
+        """What the machine itself last said: the end of its console, of the log of what was run on it (rule 9)."""
         ...
 
     async def close(self) -> None:

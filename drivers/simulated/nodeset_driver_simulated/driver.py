@@ -5,13 +5,14 @@ Keeps nothing but a connection pool. Client tokens are the cloud's, so an answer
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from nodeset_driver_simulated import wire
 from nodeset_driver_simulated.config import REQUIRED_CREDENTIALS, Config, parse_config, parse_credentials
 from nodeset_driver_simulated.transport import ParameterMismatch, Transport
 from nodeset_provider.driverkit.contract import (
+    DIAGNOSIS_LIMIT,
     Address,
     CreateRequest,
     Deletion,
@@ -19,6 +20,7 @@ from nodeset_provider.driverkit.contract import (
     InstanceKey,
     InstanceState,
     Offering,
+    UserDataFormat,
 )
 from nodeset_provider.driverkit.errors import InvalidSpec, NotFound, Transient
 
@@ -39,6 +41,8 @@ class SimulatedDriver:
 
     consistency_delay: float = wire.MAX_VISIBILITY_DELAY
     user_data_limit: int = wire.MAX_USER_DATA
+    user_data_formats: tuple[UserDataFormat, ...] = ("CloudInit",)
+    user_data_gzip: bool = False
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -119,7 +123,7 @@ class SimulatedDriver:
             return Deletion.IN_PROGRESS
         return await self._delete_disks(key) if left.disks else Deletion.GONE
 
-    async def list(self, cluster: str) -> AsyncIterator[Instance]:
+    async def list(self, cluster: str, configs: Sequence[Mapping[str, Any]] = ()) -> AsyncIterator[Instance]:  # noqa: ARG002 - one cloud, known by its endpoint
         """Every machine of that cluster, page by page."""
         after = ""
         while True:
@@ -130,6 +134,10 @@ class SimulatedDriver:
             after = page.next
             if not after:
                 return
+
+    async def diagnose(self, key: InstanceKey) -> str:
+        """Why the machine's boot failed, as the cloud saw it; empty while nothing has."""
+        return (await self.get(key)).message[-DIAGNOSIS_LIMIT:]
 
     async def close(self) -> None:
         """Let go of connections. The machines stay."""

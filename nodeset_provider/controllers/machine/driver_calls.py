@@ -137,6 +137,7 @@ class DriverCalls:
             token=token,
             config=machine.spec.template.config,
             user_data=user_data,
+            user_data_format=machine.spec.template.join.format,
         )
 
     async def delete(self, action: CleanUp | Destroy, o: Observed, remember: Remember) -> None:

@@ -105,7 +105,8 @@ class Observed:
     def key(self) -> InstanceKey:
         """How the cloud knows the machine."""
         token = client_token(self.machine.metadata.uid, self.machine.status.attempt)
-        return InstanceKey(cluster=self.cluster, token=token, provider_id=self.provider_id)
+        config = self.machine.spec.template.config
+        return InstanceKey(cluster=self.cluster, token=token, provider_id=self.provider_id, config=config)
 
     @property
     def _given_provider_id(self) -> str:

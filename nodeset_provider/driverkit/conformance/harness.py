@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from nodeset_provider.driverkit.contract import CreateRequest, Driver
+from nodeset_provider.driverkit.contract import CreateRequest, Driver, UserDataFormat
 from nodeset_provider.driverkit.errors import DriverError
 
 Operation = Literal["create", "delete"]
@@ -30,6 +30,7 @@ class Harness(ABC):
     config: Mapping[str, Any]
     wrong_configs: Sequence[tuple[Mapping[str, Any], str]]
     user_data: bytes = b"#cloud-config\n{}\n"
+    user_data_format: UserDataFormat = "CloudInit"
     secrets: Sequence[str] = ()
     patience: float = 60.0
 
@@ -60,6 +61,7 @@ class Harness(ABC):
             token=token or str(uuid.uuid4()),
             config=self.config,
             user_data=self.user_data,
+            user_data_format=self.user_data_format,
         )
 
     @abstractmethod

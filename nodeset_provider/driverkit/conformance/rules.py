@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from nodeset_provider.driverkit.conformance.harness import Harness
@@ -23,7 +24,7 @@ from nodeset_provider.driverkit.conformance.steps import (
     once_consistent,
     with_config,
 )
-from nodeset_provider.driverkit.contract import Deletion, Instance, InstanceKey, InstanceState
+from nodeset_provider.driverkit.contract import DIAGNOSIS_LIMIT, Deletion, Instance, InstanceState
 from nodeset_provider.driverkit.errors import (
     DriverError,
     InsufficientCapacity,
@@ -82,15 +83,15 @@ class ContractTests:
         driver = harness.driver()
         found = await once_consistent(driver, lambda: driver.get(by_token(request)))
         assert (found.cluster, found.machine, found.token) == (request.cluster, request.machine, request.token)
-        assert [one.provider_id for one in await listed(driver, harness.cluster)] == [found.provider_id]
-        assert await listed(driver, harness.cluster) == [found]
+        assert [one.provider_id for one in await listed(driver, harness.cluster, harness.config)] == [found.provider_id]
+        assert await listed(driver, harness.cluster, harness.config) == [found]
 
     async def test_rule_2_answers_agree_on_the_provider_id(self, harness: Harness) -> None:
         """Create, get by either key, and the format that ``resolve`` promised."""
         driver, request = harness.driver(), harness.request()
         offering = await driver.resolve(request.config)
         made = await driver.create(request)
-        with_id = await once_consistent(driver, lambda: driver.get(by_id(made)))
+        with_id = await once_consistent(driver, lambda: driver.get(by_id(made, harness.config)))
         with_token = await once_consistent(driver, lambda: driver.get(by_token(request)))
         assert made.provider_id == with_id.provider_id == with_token.provider_id
         if offering.provider_id_format:
@@ -107,10 +108,10 @@ class ContractTests:
         driver, request = harness.driver(), harness.request()
         made = await driver.create(request)
         async with harness.unreachable():
-            for key in (by_token(request), by_id(made)):
+            for key in (by_token(request), by_id(made, harness.config)):
                 with pytest.raises(Transient):
                     await driver.get(key)
-        found = await once_consistent(driver, lambda: driver.get(by_id(made)))
+        found = await once_consistent(driver, lambda: driver.get(by_id(made, harness.config)))
         assert found.provider_id == made.provider_id
 
     async def test_rule_3_new_machine_is_seen_within_the_consistency_delay(self, harness: Harness) -> None:
@@ -126,8 +127,8 @@ class ContractTests:
         """And asking again, in whatever process, is GONE again."""
         driver, request = harness.driver(), harness.request()
         made = await driver.create(request)
-        await once_consistent(driver, lambda: driver.get(by_id(made)))
-        key = by_id(made) if known_by == "provider id" else by_token(request)
+        await once_consistent(driver, lambda: driver.get(by_id(made, harness.config)))
+        key = by_id(made, harness.config) if known_by == "provider id" else by_token(request)
         await delete_until_gone(harness, driver, key)
         assert await harness.billed(request.token) == 0
         assert await harness.driver().delete(key) is Deletion.GONE
@@ -138,20 +139,20 @@ class ContractTests:
         """Even where the cloud would leave them."""
         driver, request = harness.driver(), harness.request()
         made = await driver.create(request)
-        await once_consistent(driver, lambda: driver.get(by_id(made)))
+        await once_consistent(driver, lambda: driver.get(by_id(made, harness.config)))
         await harness.leave_side_resource()
-        await delete_until_gone(harness, driver, by_id(made))
+        await delete_until_gone(harness, driver, by_id(made, harness.config))
         assert await harness.billed(request.token) == 0
 
     async def test_rule_4_repeat_after_a_lost_answer_ends_gone(self, harness: Harness) -> None:
         """Delete is idempotent however little is known of the first call."""
         driver, request = harness.driver(), harness.request()
         made = await driver.create(request)
-        await once_consistent(driver, lambda: driver.get(by_id(made)))
+        await once_consistent(driver, lambda: driver.get(by_id(made, harness.config)))
         await harness.lose_answer("delete")
         with suppress(Transient):  # or the driver asked again by itself
-            await driver.delete(by_id(made))
-        await delete_until_gone(harness, harness.driver(), by_id(made))
+            await driver.delete(by_id(made, harness.config))
+        await delete_until_gone(harness, harness.driver(), by_id(made, harness.config))
         assert await harness.billed(request.token) == 0
 
     async def test_rule_4_unreachable_cloud_is_never_gone(self, harness: Harness) -> None:
@@ -170,24 +171,29 @@ class ContractTests:
         requests = [harness.request(f"machine-{number}") for number in range(3)]
         made = [await driver.create(request) for request in (*requests, harness.request(cluster=other))]
         for instance in made:
-            await once_consistent(driver, lambda instance=instance: driver.get(by_id(instance)))  # type: ignore[misc]
+            await once_consistent(driver, lambda instance=instance: driver.get(by_id(instance, harness.config)))  # type: ignore[misc]
         gone = made.pop(0)
-        await delete_until_gone(harness, driver, by_id(gone))
+        await delete_until_gone(harness, driver, by_id(gone, harness.config))
         foreign = made.pop()
-        assert {found.token for found in await listed(driver, harness.cluster)} == {found.token for found in made}
-        assert [found.token for found in await listed(driver, other)] == [foreign.token]
+        assert {found.token for found in await listed(driver, harness.cluster, harness.config)} == {
+            found.token for found in made
+        }
+        assert [found.token for found in await listed(driver, other, harness.config)] == [foreign.token]
 
     async def test_rule_5_other_clusters_machines_are_not_touched(self, harness: Harness) -> None:
         """Not even when somebody knows their provider id."""
         driver, request = harness.driver(), harness.request(cluster=str(uuid.uuid4()))
         made = await driver.create(request)
-        await once_consistent(driver, lambda: driver.get(by_id(made)))
-        trespass = InstanceKey(cluster=harness.cluster, token=request.token, provider_id=made.provider_id)
+        await once_consistent(driver, lambda: driver.get(by_id(made, harness.config)))
+        trespass = msgspec.structs.replace(by_id(made, harness.config), cluster=harness.cluster)
         with pytest.raises(NotFound):
             await driver.get(trespass)
         await driver.delete(trespass)
         assert await harness.machines(request.token) == 1
-        assert (await driver.get(by_id(made))).state not in {InstanceState.DELETING, InstanceState.FAILED}
+        assert (await driver.get(by_id(made, harness.config))).state not in {
+            InstanceState.DELETING,
+            InstanceState.FAILED,
+        }
 
     # --- 6: the closed set ------------------------------------------------------------------------------------------
     async def test_rule_6_wrong_config_is_invalid_spec_that_names_the_field(self, harness: Harness) -> None:
@@ -209,7 +215,7 @@ class ContractTests:
             lambda: driver.create(request),
             lambda: driver.get(by_token(request)),
             lambda: driver.delete(by_token(request)),
-            lambda: listed(driver, harness.cluster),
+            lambda: listed(driver, harness.cluster, harness.config),
         ]
         try:
             for call in calls:
@@ -249,7 +255,7 @@ class ContractTests:
                 await call
         made = await driver.create(request)
         assert await harness.machines(request.token) == 1
-        found = await once_consistent(driver, lambda: driver.get(by_id(made)))
+        found = await once_consistent(driver, lambda: driver.get(by_id(made, harness.config)))
         assert found.provider_id == made.provider_id
 
     async def test_rule_7_closed_driver_leaves_the_machines(self, harness: Harness) -> None:
@@ -257,6 +263,17 @@ class ContractTests:
         driver, request = harness.driver(), harness.request()
         await driver.create(request)
         await driver.close()
+        assert await harness.machines(request.token) == 1
+
+    # --- 9: a diagnosis is short and harmless -----------------------------------------------------------------------
+    async def test_rule_9_diagnosis_is_short_and_changes_nothing(self, harness: Harness) -> None:
+        """It may be empty; of a machine that never was it is empty or NotFound."""
+        driver, request = harness.driver(), harness.request()
+        made = await driver.create(request)
+        said = await once_consistent(driver, lambda: driver.diagnose(by_id(made, harness.config)))
+        assert len(said) <= DIAGNOSIS_LIMIT
+        with suppress(NotFound):
+            assert await driver.diagnose(by_token(harness.request())) == ""
         assert await harness.machines(request.token) == 1
 
     # --- 8: no secret leaves the driver -----------------------------------------------------------------------------

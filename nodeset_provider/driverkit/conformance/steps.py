@@ -19,12 +19,12 @@ POLL = 0.05
 
 def by_token(request: CreateRequest) -> InstanceKey:
     """How a machine is named before its provider id is known."""
-    return InstanceKey(cluster=request.cluster, token=request.token)
+    return InstanceKey(cluster=request.cluster, token=request.token, config=request.config)
 
 
-def by_id(instance: Instance) -> InstanceKey:
+def by_id(instance: Instance, config: Mapping[str, Any]) -> InstanceKey:
     """How a machine is named afterwards."""
-    return InstanceKey(cluster=instance.cluster, token=instance.token, provider_id=instance.provider_id)
+    return InstanceKey(cluster=instance.cluster, token=instance.token, provider_id=instance.provider_id, config=config)
 
 
 def with_config(request: CreateRequest, config: Mapping[str, Any]) -> CreateRequest:
@@ -32,9 +32,9 @@ def with_config(request: CreateRequest, config: Mapping[str, Any]) -> CreateRequ
     return msgspec.structs.replace(request, config=config)
 
 
-async def listed(driver: Driver, cluster: str) -> list[Instance]:
+async def listed(driver: Driver, cluster: str, config: Mapping[str, Any]) -> list[Instance]:
     """All that ``list`` yields."""
-    return [instance async for instance in driver.list(cluster)]
+    return [instance async for instance in driver.list(cluster, [config])]
 
 
 async def once_consistent(driver: Driver, call: Callable[[], Awaitable[T]]) -> T:

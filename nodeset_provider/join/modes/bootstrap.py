@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from nodeset_provider.join.document import Document, MachineFile
+from nodeset_provider.join.document import Document, MachineFile, MachineUnit
 from nodeset_provider.join.errors import InvalidJoin
 from nodeset_provider.join.kubelet import bootstrap_kubeconfig, kubelet_configuration
 from nodeset_provider.join.node_labels import kubelet_labels
@@ -22,15 +22,9 @@ KUBECONFIG: Final = "/var/lib/kubelet/kubeconfig"
 """Written by the kubelet once it has a certificate."""
 CONFIGURATION: Final = "/var/lib/kubelet/config.yaml"
 CERTIFICATES: Final = "/var/lib/kubelet/pki"
-DROP_IN: Final = "/etc/systemd/system/kubelet.service.d/20-nodeset.conf"
+UNIT: Final = "kubelet.service"
+DROP_IN: Final = "20-nodeset.conf"
 """After kubeadm's 10-kubeadm.conf, whose ExecStart it replaces."""
-
-_START: Final = (
-    ("systemctl", "daemon-reload"),
-    ("systemctl", "enable", "kubelet"),
-    # --no-block: a unit that waits for cloud-init to end would otherwise wait for us, and we for it
-    ("systemctl", "restart", "--no-block", "kubelet"),
-)
 
 
 def document(request: JoinRequest) -> Document:
@@ -51,15 +45,15 @@ def document(request: JoinRequest) -> Document:
             content=yaml_text(kubelet_configuration(request, ca_file=CA_FILE)),
             mode=0o644,
         ),
-        MachineFile(path=DROP_IN, content=_drop_in(request), mode=0o644),
     )
     provisioning = request.template.provisioning
-    reserved = (*(file.path for file in ours), KUBECONFIG)
+    reserved = (*(file.path for file in ours), KUBECONFIG, f"/etc/systemd/system/{UNIT}.d/{DROP_IN}")
     return Document(
         hostname=request.node_name,
         files=ours + class_files(provisioning, reserved=reserved),
         users=class_users(provisioning),
-        commands=class_commands(provisioning) + _START,
+        units=(MachineUnit(name=UNIT, drop_ins=((DROP_IN, _drop_in(request)),), start=True),),
+        commands_before=class_commands(provisioning),
     )
 
 

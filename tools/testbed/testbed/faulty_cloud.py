@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from nodeset_provider.driverkit.contract import (
     InstanceKey,
     InstanceState,
     Offering,
+    UserDataFormat,
 )
 from nodeset_provider.driverkit.errors import DriverError, InvalidSpec, NotFound, Transient, Unauthorized
 
@@ -50,12 +51,14 @@ class FaultyCloud:
             same.
         deletes_needed: calls of delete until a machine is gone.
         slow_creates: so many creates get no answer now and take effect only when the next one of their token begins.
+        console: what ``diagnose`` answers.
         config_error: what ``resolve`` complains about.
     """
 
     clock: Callable[[], float]
     consistency_delay: float = 5.0
     user_data_limit: int = 65536
+    console: str = ""
     point: Hook | None = None
     machines: dict[str, CloudMachine] = field(default_factory=dict)
     made: list[str] = field(default_factory=list)
@@ -101,6 +104,8 @@ class FaultyDriver:
         self._cloud = cloud
         self.consistency_delay = cloud.consistency_delay
         self.user_data_limit = cloud.user_data_limit
+        self.user_data_formats: tuple[UserDataFormat, ...] = ("CloudInit", "Ignition")
+        self.user_data_gzip = False
         self.closed = False
 
     async def resolve(self, config: Mapping[str, Any]) -> Offering:
@@ -151,11 +156,15 @@ class FaultyDriver:
 
         return await self._do("delete", key.token, take)
 
-    async def list(self, cluster: str) -> AsyncIterator[Instance]:
+    async def list(self, cluster: str, configs: Sequence[Mapping[str, Any]] = ()) -> AsyncIterator[Instance]:  # noqa: ARG002 - one cloud
         """Rule 5."""
         for machine in list(self._cloud.machines.values()):
             if machine.cluster == cluster:
                 yield _instance(machine)
+
+    async def diagnose(self, key: InstanceKey) -> str:
+        """What the test says that machines say."""
+        return await self._do("diagnose", key.token, lambda: self._cloud.console)
 
     async def close(self) -> None:
         """Nothing to let go of."""
