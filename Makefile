@@ -34,7 +34,9 @@ $(UV_INSTALLED):
 
 $(SYNCED): $(UV_INSTALLED) uv.lock $(PROJECTS)
 	@echo "Python packages: installing what uv.lock names into .venv …"
-	@$(UV) sync --quiet --frozen --all-packages --python $(PYTHON)
+	@pkg-config --exists libvirt 2>/dev/null || echo "no libvirt-dev here: the libvirt driver is left without its library (tools/install-libvirt.sh)"
+	@$(UV) sync --quiet --frozen --all-packages --python $(PYTHON) \
+		$$(pkg-config --exists libvirt 2>/dev/null || echo --no-install-package libvirt-python)
 	@touch $@
 
 .PHONY: setup

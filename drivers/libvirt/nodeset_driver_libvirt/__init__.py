@@ -1,0 +1,1 @@
+"""The libvirt driver: makes nodes of virtual machines under libvirt: a nodeset-provider driver."""
