@@ -38,7 +38,7 @@ def token_use(join: Join) -> TokenUse:
 
 
 def chooses_node_name(join: Join) -> bool:
-    """Whether we say what the Node is called. EKS: its name is the machine's private DNS name, which the cloud gives."""
+    """Whether we say what the Node is called. EKS: it is the machine's private DNS name, which the cloud gives."""
     return join.mode != _OTHER_IDENTITY
 
 
