@@ -159,8 +159,8 @@ def test_kubelet_starts_last_and_nothing_waits_for_it(make_request: MakeRequest)
         ["sh", "-c", FULL.commands[0]],
         ["sh", "-c", FULL.commands[1]],
         ["systemctl", "daemon-reload"],
-        ["systemctl", "enable", "kubelet"],
-        ["systemctl", "restart", "--no-block", "kubelet"],
+        ["systemctl", "enable", "kubelet.service"],
+        ["systemctl", "restart", "--no-block", "kubelet.service"],
     ]
 
 

@@ -67,7 +67,7 @@ def document(*, files: list[bytes] | None = None, commands: list[tuple[str, ...]
     return Document(
         hostname="h",
         files=tuple(MachineFile(path=f"/f{n}", content=data, mode=0o644) for n, data in enumerate(files or [])),
-        commands=tuple(commands or ()),
+        commands_before=tuple(commands or ()),
     )
 
 
@@ -205,4 +205,4 @@ def test_command_that_goes_wrong_does_not_keep_the_kubelet_from_starting(
         check=False,
         timeout=30,
     )
-    assert (tmp_path / "calls").read_text().splitlines()[-1] == "restart --no-block kubelet"
+    assert (tmp_path / "calls").read_text().splitlines()[-1] == "restart --no-block kubelet.service"
