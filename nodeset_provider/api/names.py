@@ -44,6 +44,16 @@ ANNOTATION_NODE_CLASS: Final = "nodeset.dev/node-class"
 ANNOTATIONS_NODE_CLASS_LEGACY: Final = ("nodeset.k8s.io/node-class", "node.k8s.io/node-class")
 """kube-node's two spellings of it, accepted."""
 LABEL_EXCLUDE_FROM_LOAD_BALANCERS: Final = "node.kubernetes.io/exclude-from-external-load-balancers"
+ANNOTATION_EXCLUDED: Final = "nodeset.dev/excluded-from-load-balancers"
+"""On a Node made ahead of its machine: the exclude label is ours, and goes when the machine has registered."""
+ANNOTATION_PLACEHOLDER: Final = "nodeset.dev/placeholder"
+"""On a Machine: UID of the Node that it was made for. Such a Machine has no NodeSet."""
+ANNOTATION_PLACEHOLDER_HASH: Final = "nodeset.dev/placeholder-hash"
+"""On such a Machine: what that Node asked for; a Node that is made again and asks for the same is the same order."""
+ANNOTATION_HANDED_OVER: Final = "nodeset.dev/handed-over"
+"""On such a Machine: UID of the Node that is no longer waited for, because the kubelet makes its own."""
+ANNOTATION_PLACEHOLDER_LOST: Final = "nodeset.dev/placeholder-lost"
+"""On such a Machine: when its Node was first missing (RFC 3339), while it is open whether that cancels the machine."""
 
 # --- finalizers -----------------------------------------------------------------------------------------------------
 FINALIZER_MACHINE: Final = "nodeset.dev/machine"

@@ -21,11 +21,19 @@ class NodeSpec(APIStruct, frozen=True):
     unschedulable: bool = False
 
 
+class NodeInfo(APIStruct, frozen=True):
+    """core/v1 NodeSystemInfo."""
+
+    kubelet_version: str = ""
+    """Empty until a kubelet has posted a status."""
+
+
 class NodeStatus(APIStruct, frozen=True):
     capacity: dict[str, str] = {}
     allocatable: dict[str, str] = {}
     conditions: list[Condition] = []
     addresses: list[Address] = []
+    node_info: NodeInfo = NodeInfo()
 
 
 class Node(APIStruct, frozen=True):
@@ -37,3 +45,8 @@ class Node(APIStruct, frozen=True):
     def ready(self) -> bool:
         """Whether the kubelet says Ready=True."""
         return is_true(self.status.conditions, "Ready")
+
+    @property
+    def has_kubelet(self) -> bool:
+        """Whether a kubelet ever posted a status: it is no mere object then, a machine runs as it."""
+        return bool(self.status.node_info.kubelet_version)

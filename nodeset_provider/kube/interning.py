@@ -17,9 +17,12 @@ import msgspec
 
 from nodeset_provider.api.machine import Machine, MachineTemplate
 from nodeset_provider.api.names import LABEL_NODESET, LABEL_TEMPLATE_HASH
-from nodeset_provider.api.node import Node
+from nodeset_provider.api.node import Node, NodeInfo
 
 V = TypeVar("V")
+
+_KUBELETS = 64
+"""Versions of the kubelet in one cluster."""
 
 
 class Pool(Generic[V]):
@@ -75,6 +78,7 @@ class NodeInterner:
     def __init__(self, *, strings: int = 4096, resource_lists: int = 1024) -> None:
         self._strings: Pool[str] = Pool(strings)
         self._resources: Pool[dict[str, str]] = Pool(resource_lists)
+        self._infos: Pool[NodeInfo] = Pool(_KUBELETS)
 
     def __call__(self, node: Node) -> Node:
         """The same Node, made of shared parts."""
@@ -90,6 +94,7 @@ class NodeInterner:
                 status,
                 capacity=self._resources.share(tuple(status.capacity.items()), status.capacity),
                 allocatable=self._resources.share(tuple(status.allocatable.items()), status.allocatable),
+                node_info=self._infos.share(status.node_info.kubelet_version, status.node_info),
                 conditions=[
                     msgspec.structs.replace(
                         condition,
