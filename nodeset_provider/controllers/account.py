@@ -26,9 +26,9 @@ from nodeset_provider.driverkit.contract import (
     Instance,
     InstanceKey,
     Offering,
-    UserDataFormat,
 )
 from nodeset_provider.driverkit.errors import DriverError, NotFound, Transient, Unauthorized
+from nodeset_provider.join.user_data import Delivery
 
 T = TypeVar("T")
 
@@ -62,19 +62,10 @@ class Account:
         return self.driver.consistency_delay
 
     @property
-    def user_data_limit(self) -> int:
-        """Bytes."""
-        return self.driver.user_data_limit
-
-    @property
-    def user_data_formats(self) -> tuple[UserDataFormat, ...]:
-        """What its machines can read."""
-        return self.driver.user_data_formats
-
-    @property
-    def user_data_gzip(self) -> bool:
-        """Whether user-data may be compressed."""
-        return self.driver.user_data_gzip
+    def delivery(self) -> Delivery:
+        """How user-data reaches its machines."""
+        driver = self.driver
+        return Delivery(formats=driver.user_data_formats, limit=driver.user_data_limit, gzip=driver.user_data_gzip)
 
     async def resolve(self, config: Mapping[str, Any]) -> Offering:
         """As :meth:`Driver.resolve`."""

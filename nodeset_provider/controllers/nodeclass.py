@@ -17,17 +17,19 @@ from nodeset_provider.api.meta import Condition, ConditionStatus, find_condition
 from nodeset_provider.api.names import API_VERSION, CONDITION_READY, CONDITION_VALID
 from nodeset_provider.api.nodeclass import NodeClass, NodeClassStatus, ResolvedTemplate
 from nodeset_provider.controllers.api import Api
+from nodeset_provider.controllers.asked import NOTHING
 from nodeset_provider.controllers.conditions import to_wire, with_condition
 from nodeset_provider.controllers.drivers import AccountUnusable, Drivers
 from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.merge import diff_patch
 from nodeset_provider.controllers.resolver import Problem, invalid_config
-from nodeset_provider.controllers.template import resolved_template
+from nodeset_provider.controllers.template import machine_template, resolved_template
 from nodeset_provider.driverkit.contract import Offering
 from nodeset_provider.driverkit.errors import DriverError, InvalidSpec
-from nodeset_provider.join.allocatable import resolve_resources
 from nodeset_provider.join.errors import InvalidJoin
 from nodeset_provider.join.request import ClusterAccess
+from nodeset_provider.join.size import user_data_size
+from nodeset_provider.join.user_data import Delivery
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.errors import ApiError
@@ -81,13 +83,15 @@ def retry_delay(failures: int) -> float:
     return min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(failures, 16))
 
 
-def check_join(node_class: NodeClass, offering: Offering, access: ClusterAccess) -> None:
-    """Raises InvalidJoin for join settings with which no machine could join."""
-    resolve_resources(offering.capacity, node_class.spec.join.kubelet)
-    endpoint = node_class.spec.join.endpoint or access.endpoint
-    if not endpoint.startswith("https://"):
-        field = "spec.join.endpoint" if node_class.spec.join.endpoint else "the provider's join.endpoint"
-        raise InvalidJoin(field, f"{endpoint!r} is no URL of an API server; write https://host[:port]")
+def check_join(
+    node_class: NodeClass, offering: Offering, access: ClusterAccess, delivery: Delivery, gpu_label: str
+) -> Problem | None:
+    """What keeps every machine of the class from joining, found out without a NodeSet: by making one's user-data.
+
+    Raises InvalidJoin for join settings and provisioning that no machine could use.
+    """
+    too_large = user_data_size(machine_template(node_class, NOTHING, offering, gpu_label), access, delivery).problem
+    return Problem("UserDataTooLarge", too_large) if too_large else None
 
 
 def _both(node_class: NodeClass, status: ConditionStatus, reason: str, message: str, now: float) -> list[Condition]:
@@ -184,8 +188,9 @@ class NodeClassController:
         try:
             async with self._drivers.account(spec.driver, spec.credentials_ref) as account:
                 offering = await account.resolve(spec.config)
-            check_join(node_class, offering, self._access)
-            return resolved_template(node_class, None, offering, self._gpu_label)
+                delivery = account.delivery
+            problem = check_join(node_class, offering, self._access, delivery, self._gpu_label)
+            return problem or resolved_template(node_class, NOTHING, offering, self._gpu_label)
         except AccountUnusable as error:
             return Problem(error.code, error.message)
         except InvalidSpec as error:

@@ -11,7 +11,7 @@ from nodeset_provider.api.machine import MachineTemplate
 from nodeset_provider.api.meta import find_condition
 from nodeset_provider.api.names import CONDITION_VALID
 from nodeset_provider.api.nodeclass import NodeClass, ResolvedTemplate
-from nodeset_provider.api.nodeset import NodeSet
+from nodeset_provider.controllers.asked import Asked
 from nodeset_provider.controllers.drivers import AccountUnusable, Drivers
 from nodeset_provider.controllers.template import (
     machine_template,
@@ -49,17 +49,14 @@ class Problem:
     """Whether it may pass by itself soon (the driver is out of reach)."""
 
 
-def class_problem(nodeset: NodeSet, node_class: NodeClass | None) -> Problem | None:
-    """What the class itself forbids. Pure."""
-    name = nodeset.spec.node_class_name
+def class_problem(name: str, node_class: NodeClass | None, *, field: str = "spec.nodeClassName") -> Problem | None:
+    """What the class of that name itself forbids; ``field`` is where it is named. Pure."""
     if node_class is None:
         return Problem(
-            "NodeClassNotFound", f"spec.nodeClassName: NodeClass {name!r} does not exist; create it or name another one"
+            "NodeClassNotFound", f"{field}: NodeClass {name!r} does not exist; create it or name another one"
         )
     if node_class.metadata.deleting:
-        return Problem(
-            "NodeClassDeleting", f"spec.nodeClassName: NodeClass {name!r} is being deleted; name another one"
-        )
+        return Problem("NodeClassDeleting", f"{field}: NodeClass {name!r} is being deleted; name another one")
     valid = find_condition(node_class.status.conditions, CONDITION_VALID)
     if valid is None or node_class.status.observed_generation < node_class.metadata.generation:
         return Problem("NodeClassPending", f"NodeClass {name} has not been validated yet", passing=True)
@@ -71,22 +68,22 @@ def class_problem(nodeset: NodeSet, node_class: NodeClass | None) -> Problem | N
 
 
 async def resolve(
-    node_class: NodeClass, nodeset: NodeSet, drivers: Drivers, access: ClusterAccess, gpu_label: str
+    node_class: NodeClass, asked: Asked, drivers: Drivers, access: ClusterAccess, gpu_label: str
 ) -> Resolution | Problem:
     """Ask the driver. Raises ApiError where the credentials cannot be read at the moment."""
     name = node_class.metadata.name
     try:
         async with drivers.account(node_class.spec.driver, node_class.spec.credentials_ref) as account:
-            offering = await account.resolve(merged_config(node_class, nodeset))
-            limit = account.user_data_limit
-        template = machine_template(node_class, nodeset, offering, gpu_label)
-        too_large = user_data_size(template, access).problem(limit)
+            offering = await account.resolve(merged_config(node_class, asked))
+            delivery = account.delivery
+        template = machine_template(node_class, asked, offering, gpu_label)
+        too_large = user_data_size(template, access, delivery).problem
         if too_large:
             return Problem("UserDataTooLarge", f"NodeClass {name}: {too_large}")
         return Resolution(
             template,
-            template_hash(node_class, nodeset),
-            resolved_template(node_class, nodeset, offering, gpu_label),
+            template_hash(node_class, asked),
+            resolved_template(node_class, asked, offering, gpu_label),
         )
     except AccountUnusable as error:
         return Problem(error.code, f"NodeClass {name}: {error.message}")
@@ -108,24 +105,13 @@ class Inputs:
     """All that a resolution depends on; equal inputs, same resolution."""
 
     node_class: NodeClass
-    nodeset: NodeSet
+    asked: Asked
 
     def same_as(self, other: Inputs | None) -> bool:
-        """Whether nothing that matters changed: replicas and removeFirst do not matter."""
-        if other is None:
-            return False
-        mine, theirs = self.nodeset.spec, other.nodeset.spec
+        """Whether nothing that matters changed: of the class its status does not."""
         return (
-            self.node_class.metadata.uid == other.node_class.metadata.uid
+            other is not None
+            and self.node_class.metadata.uid == other.node_class.metadata.uid
             and self.node_class.spec == other.node_class.spec
-            and mine.config == theirs.config
-            and mine.node_labels == theirs.node_labels
-            and mine.node_annotations == theirs.node_annotations
-            and mine.taints == theirs.taints
-            and mine.startup_taints == theirs.startup_taints
-            and _price(self.nodeset) == _price(other.nodeset)
+            and self.asked == other.asked
         )
-
-
-def _price(nodeset: NodeSet) -> str:
-    return nodeset.spec.autoscaling.price_per_hour if nodeset.spec.autoscaling is not None else ""

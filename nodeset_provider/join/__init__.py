@@ -11,11 +11,12 @@ from nodeset_provider.join.bootstrap_token import BootstrapToken
 from nodeset_provider.join.errors import InvalidJoin
 from nodeset_provider.join.request import ClusterAccess, JoinRequest
 from nodeset_provider.join.size import UserDataSize, user_data_size
-from nodeset_provider.join.user_data import render_user_data
+from nodeset_provider.join.user_data import Delivery, render_user_data
 
 __all__ = [
     "BootstrapToken",
     "ClusterAccess",
+    "Delivery",
     "InvalidJoin",
     "JoinRequest",
     "UserDataSize",

@@ -5,6 +5,8 @@ Clouds refuse user-data above a limit (EC2: 16 KiB); a class that can never laun
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,55 +15,83 @@ import msgspec
 from nodeset_provider.api.machine import MachineTemplate
 from nodeset_provider.join.bootstrap_token import BootstrapToken
 from nodeset_provider.join.request import ClusterAccess, JoinRequest
-from nodeset_provider.join.user_data import render_user_data
+from nodeset_provider.join.user_data import Delivery, render_user_data
 
-_LONGEST_NAME: Final = "n" * 63
-_LONGEST_TOKEN: Final = BootstrapToken(id="0" * 6, secret="0" * 16)
-_TOKEN_LENGTH: Final = 36
-"""Of a client token, where a provider id is made of it."""
+# As long as they can be, and of characters that do not compress: the names of real machines do not either.
+_NOISE: Final = hashlib.sha256(b"longest names").hexdigest()
+_LONGEST_NAME: Final = _NOISE[:63]
+_LONGEST_TOKEN: Final = BootstrapToken(id=_NOISE[:6], secret=_NOISE[-16:])
+_CLIENT_TOKEN: Final = f"{_NOISE[:8]}-{_NOISE[8:12]}-{_NOISE[12:16]}-{_NOISE[16:20]}-{_NOISE[20:32]}"
+"""Where a provider id is made of it."""
+_COMPRESSED_SPREAD: Final = 64
+"""Bytes by which compressed user-data of equal length before may differ from one name to another."""
+
+_PARTS: Final = (
+    ("provisioning", "files", "spec.provisioning.files"),
+    ("provisioning", "units", "spec.provisioning.units"),
+    ("provisioning", "commands", "spec.provisioning.commands"),
+    ("provisioning", "commands_after_join", "spec.provisioning.commandsAfterJoin"),
+    ("provisioning", "users", "spec.provisioning.users"),
+    ("join", "ca_certificates", "spec.join.caCertificates"),
+    ("join", "registry_mirrors", "spec.join.registryMirrors"),
+)
+"""What a person may make shorter, where in the template it is and what it is called in the class."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserDataSize:
-    """``total``: bytes at most for any machine of the class; ``biggest``: the part of ``spec.provisioning`` to cut."""
+    """``total``: bytes at most for any machine of the class; ``problem``: what is too much, empty where nothing is."""
 
     total: int
-    biggest: str
-    biggest_bytes: int
-
-    def problem(self, limit: int) -> str:
-        """One sentence with the field and the remedy where ``total`` is over ``limit`` bytes, else empty."""
-        if self.total <= limit:
-            return ""
-        if self.biggest:
-            remedy = (
-                f"the biggest part is {self.biggest} with {self.biggest_bytes} bytes: make it smaller, let a command "
-                "fetch it, or bring it in the image"
-            )
-        else:
-            remedy = "use fewer labels, taints or CA certificates"
-        return f"user-data needs {self.total} bytes, the driver takes {limit}; {remedy}"
+    problem: str = ""
 
 
-def user_data_size(template: MachineTemplate, cluster: ClusterAccess) -> UserDataSize:
-    """The size with the longest names that a machine can have. Raises InvalidJoin as ``render_user_data`` does."""
+def user_data_size(template: MachineTemplate, cluster: ClusterAccess, delivery: Delivery) -> UserDataSize:
+    """The size with the longest names that a machine can have. Raises InvalidJoin as ``render_user_data`` does.
+
+    ``problem`` is one sentence: how many bytes there are, how many are too many, the part that is the biggest, and the
+    remedy.
+    """
     request = JoinRequest(
         cluster=cluster,
         template=template,
         node_name=_LONGEST_NAME,
         token=_LONGEST_TOKEN,
-        provider_id=template.provider_id_of("0" * _TOKEN_LENGTH),
+        provider_id=template.provider_id_of(_CLIENT_TOKEN),
     )
-    total = len(render_user_data(request))
+    total = len(render_user_data(request, delivery)) + _COMPRESSED_SPREAD
+    if total <= delivery.limit:
+        return UserDataSize(total)
+    compressed = " even compressed" if delivery.gzip and template.join.format == "CloudInit" else ""
+    return UserDataSize(
+        total,
+        f"user-data needs {total} bytes{compressed}, the driver takes {delivery.limit}: {total - delivery.limit} too "
+        f"many; {_remedy(request, delivery, total)}",
+    )
+
+
+def _remedy(request: JoinRequest, delivery: Delivery, total: int) -> str:
     biggest, biggest_bytes = "", 0
-    for name in ("files", "commands", "users"):
-        entries = getattr(template.provisioning, name)
+    for name, template in _without_each(request.template):
+        without = len(render_user_data(replace(request, template=template), delivery)) + _COMPRESSED_SPREAD
+        if total - without > biggest_bytes:
+            biggest, biggest_bytes = name, total - without
+    if not biggest:
+        return "use fewer labels, taints or CA certificates"
+    return (
+        f"the biggest part is {biggest} with {biggest_bytes} bytes: make it smaller, let a command fetch it, or bring "
+        "it in the image"
+    )
+
+
+def _without_each(template: MachineTemplate) -> Iterator[tuple[str, MachineTemplate]]:
+    """Each entry's name in the class, and the template without it."""
+    for section, field, name in _PARTS:
+        whole = getattr(template, section)
+        entries = getattr(whole, field)
         for index in range(len(entries)):
-            without = msgspec.structs.replace(
-                template.provisioning, **{name: [*entries[:index], *entries[index + 1 :]]}
+            rest = [*entries[:index], *entries[index + 1 :]]
+            yield (
+                f"{name}[{index}]",
+                msgspec.structs.replace(template, **{section: msgspec.structs.replace(whole, **{field: rest})}),
             )
-            smaller = replace(request, template=msgspec.structs.replace(template, provisioning=without))
-            size = total - len(render_user_data(smaller))
-            if size > biggest_bytes:
-                biggest, biggest_bytes = f"spec.provisioning.{name}[{index}]", size
-    return UserDataSize(total=total, biggest=biggest, biggest_bytes=biggest_bytes)

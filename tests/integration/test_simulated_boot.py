@@ -23,7 +23,14 @@ from nodeset_provider.api.meta import Taint
 from nodeset_provider.api.nodeclass import Join, KubeletSettings
 from nodeset_provider.api.quantity import parse_quantity
 from nodeset_provider.driverkit.contract import CreateRequest, Instance, InstanceKey
-from nodeset_provider.join import BootstrapToken, ClusterAccess, JoinRequest, render_user_data, resolve_resources
+from nodeset_provider.join import (
+    BootstrapToken,
+    ClusterAccess,
+    Delivery,
+    JoinRequest,
+    render_user_data,
+    resolve_resources,
+)
 from nodeset_provider.join.bootstrap_token import secret_manifest
 
 CLUSTER = "11111111-2222-4333-8444-555555555555"
@@ -99,7 +106,7 @@ def user_data(control_plane: ControlPlane, node_name: str, **changes: Any) -> by
         "provider_id": f"simulated://i-{node_name}",
         **changes,
     }
-    return render_user_data(JoinRequest(**request))
+    return render_user_data(JoinRequest(**request), Delivery(formats=("CloudInit",), limit=1 << 16, gzip=False))
 
 
 async def launch(driver: SimulatedDriver, node_name: str, content: bytes, type_: str = "small-2") -> Instance:

@@ -21,7 +21,7 @@ from nodeset_provider.driverkit.contract import CreateRequest, Deletion, Instanc
 from nodeset_provider.driverkit.errors import DriverError, InvalidSpec
 from nodeset_provider.join.errors import InvalidJoin
 from nodeset_provider.join.request import ClusterAccess, JoinRequest
-from nodeset_provider.join.user_data import render_user_data
+from nodeset_provider.join.user_data import Delivery, render_user_data
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.errors import ApiError
 
@@ -86,7 +86,7 @@ class DriverCalls:
 
         async def create(account: Account) -> None:
             # Rendered before the token exists: what cannot be rendered must leave nothing behind.
-            request = self._request(o)
+            request = self._request(o, account.delivery)
             try:
                 await self._tokens.ensure(machine, self._clock.now().timestamp())
             except NotLeading:
@@ -119,7 +119,7 @@ class DriverCalls:
         """What is known where not even the create was reached; earlier ones of the attempt may have been."""
         return launch.after_create(o.memory, error, self._clock.monotonic(), self._random)
 
-    def _request(self, o: Observed) -> CreateRequest:
+    def _request(self, o: Observed, delivery: Delivery) -> CreateRequest:
         machine = o.machine
         token = client_token(machine.metadata.uid, machine.status.attempt)
         user_data = render_user_data(
@@ -129,7 +129,8 @@ class DriverCalls:
                 node_name=machine.spec.node_name,
                 token=self._tokens.of(machine),
                 provider_id=machine.spec.template.provider_id_of(token),
-            )
+            ),
+            delivery,
         )
         return CreateRequest(
             cluster=o.cluster,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from random import Random
 from typing import Any
 
 import grpc
@@ -144,12 +145,12 @@ CASES = {
             "provisioning": {
                 "files": [
                     {"path": "/etc/small", "content": "x"},
-                    {"path": "/etc/large", "content": "0123456789" * 2000},
+                    # random, so that no compression helps
+                    {"path": "/etc/large", "content": base64.b64encode(Random(0).randbytes(15_000)).decode()},
                 ]
             }
         },
         mend=mended_class,
-        kind="nodeset",
     ),
     "wrong-zone": Case(
         reason="InvalidConfig",

@@ -1,5 +1,9 @@
 """Wrong input becomes one line that names the field and the remedy, costs next to nothing, and mends itself."""
 
+import base64
+from random import Random
+from typing import Any
+
 import pytest
 from testbed.memory_world import World
 
@@ -181,19 +185,74 @@ async def test_config_of_a_set_that_the_driver_refuses_is_told_at_the_set() -> N
     await world.stop()
 
 
-async def test_user_data_over_the_limit_is_told_before_any_machine_is_made() -> None:
+def _noise(size: int) -> dict[str, str]:
+    """A file that no compression makes smaller."""
+    content = base64.b64encode(Random(0).randbytes(size)).decode()
+    return {"path": "/etc/big", "content": content, "encoding": "Base64"}
+
+
+async def test_class_whose_user_data_is_over_the_limit_says_so_without_any_set() -> None:
     world = World()
     world.cloud.user_data_limit = 4000
-    world.put_class(provisioning={"files": [{"path": "/etc/big", "content": "x" * 5000}]})
-    world.put_set(replicas=1)
+    world.put_class(provisioning={"files": [_noise(5000)]})
     await world.start()
     await world.pass_time(5)
-    assert ready(world)[1] == "UserDataTooLarge"
+    assert valid(world)[:2] == ("False", "UserDataTooLarge")
+    assert "the driver takes 4000" in valid(world)[2]
+    assert "spec.provisioning.files[0]" in valid(world)[2]
+    world.put_set(replicas=1)
+    await world.pass_time(5)
+    assert ready(world)[1] == "NodeClassInvalid"
     assert "spec.provisioning.files[0]" in ready(world)[2]
     assert not world.machines
     world.put_class()
     await world.pass_time(5)
     assert len(world.machines) == 1
+    await world.stop()
+
+
+async def test_set_that_adds_too_much_to_its_class_is_told_before_any_machine_is_made() -> None:
+    world = World()
+    world.cloud.user_data_limit = 5000
+    world.put_class()
+    world.put_set(replicas=1, taints=[{"key": f"taint-{n}", "effect": "NoSchedule"} for n in range(300)])
+    await world.start()
+    await world.pass_time(5)
+    assert ready(world)[1] == "UserDataTooLarge"
+    assert "fewer labels, taints" in ready(world)[2]
+    assert not world.machines
+    await world.stop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"provisioning": {"files": [{"path": "etc/x"}]}}, "spec.provisioning.files[0].path"),
+        ({"join": {"endpoint": "http://10.0.0.1"}}, "spec.join.endpoint"),
+    ],
+)
+async def test_class_that_no_machine_could_join_with_names_the_field_without_any_set(
+    changes: dict[str, Any], field: str
+) -> None:
+    world = World()
+    world.put_class(**changes)
+    await world.start()
+    await world.pass_time(5)
+    assert valid(world)[:2] == ("False", "InvalidJoin")
+    assert valid(world)[2].startswith(f"{field}: ")
+    await world.stop()
+
+
+async def test_format_that_the_drivers_machines_do_not_read_is_told_at_the_class() -> None:
+    world = World()
+    world.cloud.user_data_formats = ("CloudInit",)
+    world.put_class(join={"format": "Ignition"})
+    await world.start()
+    await world.pass_time(5)
+    assert valid(world)[:2] == ("False", "InvalidJoin")
+    assert valid(world)[2].startswith(
+        "spec.join.format: machines of driver faulty do not read Ignition; write CloudInit"
+    )
     await world.stop()
 
 

@@ -12,9 +12,11 @@ import yaml
 
 from nodeset_provider.api.meta import Taint
 from nodeset_provider.api.nodeclass import File, Join, KubeletSettings, Provisioning, User
-from nodeset_provider.join import BootstrapToken, InvalidJoin, JoinRequest, render_user_data
+from nodeset_provider.join import BootstrapToken, Delivery, InvalidJoin, JoinRequest, render_user_data
 
 MakeRequest = Callable[..., JoinRequest]
+
+ANYWHERE = Delivery(formats=("CloudInit", "Ignition"), limit=1 << 20, gzip=False)
 
 GOLDEN = Path(__file__).parent / "golden" / "bootstrap.cloud-config.yaml"
 FULL = Provisioning(
@@ -37,7 +39,7 @@ def file(user_data: bytes, path: str) -> dict[str, Any]:
 
 def test_user_data_is_byte_for_byte_the_golden_one(make_request: MakeRequest) -> None:
     request = make_request(provisioning=FULL, provider_id="simulated://zone-a/1234")
-    assert render_user_data(request) == GOLDEN.read_bytes()
+    assert render_user_data(request, ANYWHERE) == GOLDEN.read_bytes()
 
 
 def test_equal_requests_give_equal_bytes_whatever_the_order_of_their_maps(make_request: MakeRequest) -> None:
@@ -46,12 +48,12 @@ def test_equal_requests_give_equal_bytes_whatever_the_order_of_their_maps(make_r
     turned = {name: dict(reversed(value.items())) for name, value in settings.items()}
     one = make_request(labels=labels, join=Join(kubelet=KubeletSettings(**settings)))
     two = make_request(labels=dict(reversed(labels.items())), join=Join(kubelet=KubeletSettings(**turned)))
-    assert render_user_data(one) == render_user_data(two)
+    assert render_user_data(one, ANYWHERE) == render_user_data(two, ANYWHERE)
 
 
 def test_bootstrap_kubeconfig_holds_token_endpoint_and_ca_and_only_root_reads_it(make_request: MakeRequest) -> None:
     request = make_request()
-    entry = file(render_user_data(request), "/etc/kubernetes/bootstrap-kubelet.conf")
+    entry = file(render_user_data(request, ANYWHERE), "/etc/kubernetes/bootstrap-kubelet.conf")
     assert entry["permissions"] == "0600"
     assert entry["owner"] == "root:root"
     config = yaml.safe_load(entry["content"])
@@ -62,7 +64,8 @@ def test_bootstrap_kubeconfig_holds_token_endpoint_and_ca_and_only_root_reads_it
     }
     assert config["current-context"] == config["contexts"][0]["name"]
     assert (
-        file(render_user_data(request), "/etc/kubernetes/pki/ca.crt")["content"].encode() == request.cluster.ca_bundle
+        file(render_user_data(request, ANYWHERE), "/etc/kubernetes/pki/ca.crt")["content"].encode()
+        == request.cluster.ca_bundle
     )
 
 
@@ -73,7 +76,7 @@ def test_token_that_looks_like_a_number_stays_a_string_for_every_reader(
     make_request: MakeRequest, token_id: str, secret: str
 ) -> None:
     request = make_request(token=BootstrapToken(id=token_id, secret=secret))
-    content = file(render_user_data(request), "/etc/kubernetes/bootstrap-kubelet.conf")["content"]
+    content = file(render_user_data(request, ANYWHERE), "/etc/kubernetes/bootstrap-kubelet.conf")["content"]
     assert f'token: "{token_id}.{secret}"' in content
 
 
@@ -86,7 +89,7 @@ def test_kubelet_configuration_is_closed_to_strangers_and_carries_the_settings(m
         feature_gates={"NodeSwap": True},
     )
     request = make_request(join=Join(kubelet=settings), provider_id="simulated://1")
-    entry = file(render_user_data(request), "/var/lib/kubelet/config.yaml")
+    entry = file(render_user_data(request, ANYWHERE), "/var/lib/kubelet/config.yaml")
     assert entry["permissions"] == "0644"
     assert yaml.safe_load(entry["content"]) == {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -124,7 +127,7 @@ def test_kubelet_configuration_is_closed_to_strangers_and_carries_the_settings(m
 def test_nothing_is_said_about_what_is_not_known(make_request: MakeRequest) -> None:
     request = make_request(taints=[], startup_taints=[])
     request = replace(request, cluster=replace(request.cluster, dns=()))
-    config = yaml.safe_load(file(render_user_data(request), "/var/lib/kubelet/config.yaml")["content"])
+    config = yaml.safe_load(file(render_user_data(request, ANYWHERE), "/var/lib/kubelet/config.yaml")["content"])
     assert config.keys().isdisjoint({"providerID", "clusterDNS", "clusterDomain", "kubeReserved", "featureGates"})
     assert len(config["registerWithTaints"]) == 1
 
@@ -132,7 +135,7 @@ def test_nothing_is_said_about_what_is_not_known(make_request: MakeRequest) -> N
 def test_taint_given_twice_registers_once(make_request: MakeRequest) -> None:
     taint = Taint(key="a", effect="NoSchedule", value="1")
     request = make_request(taints=[taint], startup_taints=[taint, Taint(key="a", effect="NoExecute")])
-    config = yaml.safe_load(file(render_user_data(request), "/var/lib/kubelet/config.yaml")["content"])
+    config = yaml.safe_load(file(render_user_data(request, ANYWHERE), "/var/lib/kubelet/config.yaml")["content"])
     assert [(entry["key"], entry["effect"]) for entry in config["registerWithTaints"][1:]] == [
         ("a", "NoSchedule"),
         ("a", "NoExecute"),
@@ -140,7 +143,9 @@ def test_taint_given_twice_registers_once(make_request: MakeRequest) -> None:
 
 
 def test_unit_starts_the_kubelet_with_only_the_labels_that_it_may_set(make_request: MakeRequest) -> None:
-    content = file(render_user_data(make_request()), "/etc/systemd/system/kubelet.service.d/20-nodeset.conf")["content"]
+    content = file(render_user_data(make_request(), ANYWHERE), "/etc/systemd/system/kubelet.service.d/20-nodeset.conf")[
+        "content"
+    ]
     section, reset, start = content.splitlines()
     assert (section, reset) == ("[Service]", "ExecStart=")
     assert start.startswith("ExecStart=kubelet ")
@@ -154,7 +159,7 @@ def test_unit_starts_the_kubelet_with_only_the_labels_that_it_may_set(make_reque
 
 
 def test_kubelet_starts_last_and_nothing_waits_for_it(make_request: MakeRequest) -> None:
-    commands = parse(render_user_data(make_request(provisioning=FULL)))["runcmd"]
+    commands = parse(render_user_data(make_request(provisioning=FULL), ANYWHERE))["runcmd"]
     assert commands == [
         ["sh", "-c", FULL.commands[0]],
         ["sh", "-c", FULL.commands[1]],
@@ -168,7 +173,7 @@ def test_class_endpoint_wins_over_the_clusters(make_request: MakeRequest) -> Non
     request = make_request(join=Join(endpoint="https://10.0.0.1:443/prefix"))
     assert (
         "https://10.0.0.1:443/prefix"
-        in file(render_user_data(request), "/etc/kubernetes/bootstrap-kubelet.conf")["content"]
+        in file(render_user_data(request, ANYWHERE), "/etc/kubernetes/bootstrap-kubelet.conf")["content"]
     )
 
 
@@ -188,25 +193,27 @@ def test_class_endpoint_wins_over_the_clusters(make_request: MakeRequest) -> Non
 )
 def test_endpoint_that_is_none_is_refused_with_its_field(make_request: MakeRequest, endpoint: str) -> None:
     with pytest.raises(InvalidJoin, match=r"spec\.join\.endpoint: .*write https://host"):
-        render_user_data(make_request(join=Join(endpoint=endpoint)))
+        render_user_data(make_request(join=Join(endpoint=endpoint)), ANYWHERE)
     request = make_request()
     with pytest.raises(InvalidJoin, match=r"join\.endpoint: .*write https://host"):
-        render_user_data(replace(request, cluster=replace(request.cluster, endpoint=endpoint)))
+        render_user_data(replace(request, cluster=replace(request.cluster, endpoint=endpoint)), ANYWHERE)
 
 
 def test_ca_that_is_no_certificate_is_refused(make_request: MakeRequest) -> None:
     request = make_request()
     with pytest.raises(InvalidJoin, match=r"join\.caFile: holds no PEM certificate"):
-        render_user_data(replace(request, cluster=replace(request.cluster, ca_bundle=b"-----BEGIN PRIVATE KEY-----")))
+        render_user_data(
+            replace(request, cluster=replace(request.cluster, ca_bundle=b"-----BEGIN PRIVATE KEY-----")), ANYWHERE
+        )
 
 
 @pytest.mark.parametrize("name", ["", "UPPER", "a.b", "a" * 64, "-a", "a b", "$(reboot)", "a\n"])
 def test_node_name_that_is_none_is_refused(make_request: MakeRequest, name: str) -> None:
     with pytest.raises(InvalidJoin, match="nodeName"):
-        render_user_data(make_request(node_name=name))
+        render_user_data(make_request(node_name=name), ANYWHERE)
 
 
 def test_no_secret_is_in_the_text_of_a_request(make_request: MakeRequest) -> None:
     request = make_request()
     assert request.token.secret not in repr(request)
-    assert request.token.secret.encode() in render_user_data(request)
+    assert request.token.secret.encode() in render_user_data(request, ANYWHERE)

@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 
 from nodeset_provider.api.nodeclass import Provisioning
 from nodeset_provider.api.nodeclass import User as ClassUser
-from nodeset_provider.join import JoinRequest, render_user_data
+from nodeset_provider.join import Delivery, JoinRequest, render_user_data
 from nodeset_provider.join.cloud_init import HEADER, render
 from nodeset_provider.join.document import Document, MachineFile, MachineUser
 
 MakeRequest = Callable[..., JoinRequest]
+
+ANYWHERE = Delivery(formats=("CloudInit", "Ignition"), limit=1 << 20, gzip=False)
 
 CLOUD_INIT = shutil.which("cloud-init")
 needs_cloud_init = pytest.mark.skipif(
@@ -99,7 +101,7 @@ def test_first_line_is_the_header_and_all_is_ascii(make_request: MakeRequest) ->
     provisioning = Provisioning(
         users=[ClassUser(name="u", ssh_authorized_keys=["ssh-rsa A é"])], commands=["echo 世界"]
     )
-    user_data = render_user_data(make_request(provisioning=provisioning))
+    user_data = render_user_data(make_request(provisioning=provisioning), ANYWHERE)
     assert user_data.split(b"\n", 1)[0] == b"#cloud-config"
     assert user_data.isascii()
 
@@ -140,7 +142,7 @@ def test_cloud_init_finds_the_user_data_valid(make_request: MakeRequest, tmp_pat
         commands=HOSTILE[:3],
     )
     path = tmp_path / "user-data"
-    path.write_bytes(render_user_data(make_request(provisioning=provisioning, provider_id="simulated://1")))
+    path.write_bytes(render_user_data(make_request(provisioning=provisioning, provider_id="simulated://1"), ANYWHERE))
     result = subprocess.run([CLOUD_INIT, "schema", "-c", str(path)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Valid" in result.stdout + result.stderr
@@ -185,7 +187,9 @@ def test_command_that_goes_wrong_does_not_keep_the_kubelet_from_starting(
     make_request: MakeRequest, tmp_path: Path, command: str
 ) -> None:
     """With cloud-init's own shell script of the runcmd, and a systemctl that writes down its calls."""
-    (tmp_path / "user-data").write_bytes(render_user_data(make_request(provisioning=Provisioning(commands=[command]))))
+    (tmp_path / "user-data").write_bytes(
+        render_user_data(make_request(provisioning=Provisioning(commands=[command])), ANYWHERE)
+    )
     program = (
         "import sys\n"
         "from cloudinit import util\n"

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from nodeset_provider.api.nodeclass import File, Provisioning, User
-from nodeset_provider.join import InvalidJoin, JoinRequest, render_user_data
+from nodeset_provider.join import Delivery, InvalidJoin, JoinRequest, render_user_data
 
 MakeRequest = Callable[..., JoinRequest]
+
+ANYWHERE = Delivery(formats=("CloudInit", "Ignition"), limit=1 << 20, gzip=False)
 
 
 def refused(make_request: MakeRequest, **provisioning: Any) -> str:
     with pytest.raises(InvalidJoin) as caught:
-        render_user_data(make_request(provisioning=Provisioning(**provisioning)))
+        render_user_data(make_request(provisioning=Provisioning(**provisioning)), ANYWHERE)
     return caught.value.field
 
 
@@ -48,7 +50,7 @@ def test_class_cannot_write_over_the_join_configuration(make_request: MakeReques
 
 def test_path_given_twice_is_refused_and_names_both(make_request: MakeRequest) -> None:
     with pytest.raises(InvalidJoin, match=r"files\[1\]\.path: /a is written by files\[0\] already"):
-        render_user_data(make_request(provisioning=Provisioning(files=[File(path="/a"), File(path="/a")])))
+        render_user_data(make_request(provisioning=Provisioning(files=[File(path="/a"), File(path="/a")])), ANYWHERE)
 
 
 @pytest.mark.parametrize("permissions", ["", "rw", "0o644", "0888", "64", "07777777", "0644\n", "-644", "420 "])
@@ -87,5 +89,5 @@ def test_half_a_surrogate_pair_is_refused_with_its_field(make_request: MakeReque
 
 def test_refusal_does_not_repeat_the_content_of_a_file(make_request: MakeRequest) -> None:
     with pytest.raises(InvalidJoin) as caught:
-        render_user_data(make_request(provisioning=Provisioning(files=[File(path="x", content="password")])))
+        render_user_data(make_request(provisioning=Provisioning(files=[File(path="x", content="password")])), ANYWHERE)
     assert "password" not in str(caught.value)

@@ -58,6 +58,7 @@ class FaultyCloud:
     clock: Callable[[], float]
     consistency_delay: float = 5.0
     user_data_limit: int = 65536
+    user_data_formats: tuple[UserDataFormat, ...] = ("CloudInit", "Ignition")
     console: str = ""
     point: Hook | None = None
     machines: dict[str, CloudMachine] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class FaultyDriver:
         self._cloud = cloud
         self.consistency_delay = cloud.consistency_delay
         self.user_data_limit = cloud.user_data_limit
-        self.user_data_formats: tuple[UserDataFormat, ...] = ("CloudInit", "Ignition")
+        self.user_data_formats = cloud.user_data_formats
         self.user_data_gzip = False
         self.closed = False
 
