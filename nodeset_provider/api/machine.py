@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -46,6 +46,9 @@ class MachineTemplate(APIStruct, frozen=True, gc=True, weakref=True):
     cloud decides."""
     launch_timeout_seconds: int = 900
     """Seconds from the launch until the Node must have registered."""
+    registration: Literal["", "Adopt", "Handover"] = ""
+    """What becomes of the Node that was made ahead of this machine: the kubelet registers as it (Adopt), or it is
+    deleted right before the machine is made (Handover). Absent where a NodeSet made the Machine."""
 
     def provider_id_of(self, token: str) -> str:
         """The provider id of the machine with that client token; empty where only the cloud decides."""
@@ -120,6 +123,11 @@ class Machine(APIStruct, frozen=True):
     """What the machine is; never changes."""
     status: MachineStatus = MachineStatus()
     """How far it has come."""
+
+    @property
+    def node_name(self) -> str:
+        """Name of its Node: as it registered, and before that as it is meant to. A cloud may choose another one."""
+        return self.status.node_ref.name if self.status.node_ref is not None else self.spec.node_name
 
 
 def client_token(uid: str, attempt: int) -> str:

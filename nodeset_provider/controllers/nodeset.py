@@ -14,10 +14,9 @@ from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeclass import NodeClass
 from nodeset_provider.api.nodeset import NodeSet
-from nodeset_provider.controllers import nodeset_plan
+from nodeset_provider.controllers import indexes, nodeset_plan
 from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.drivers import Drivers
-from nodeset_provider.controllers.indexes import NODESET_BY_CLASS
 from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.machine_maker import MachineMaker
 from nodeset_provider.controllers.nodeset_report import STATUS_SECONDS, NodeSetReports, machines_of
@@ -138,7 +137,7 @@ class NodeSetController:
         if old is not None and new is not None and _same_class(old, new):
             return
         name = (new or old).metadata.name  # type: ignore[union-attr]
-        for nodeset in self._nodesets.by_index(NODESET_BY_CLASS, name):
+        for nodeset in self._nodesets.by_index(indexes.NODESET_BY_CLASS, name):
             self.enqueue(nodeset.metadata.name)
 
     def on_machine(self, old: Machine | None, new: Machine | None) -> None:
@@ -155,8 +154,7 @@ class NodeSetController:
         was, now = old is not None and old.ready, new is not None and new.ready
         if was == now:
             return
-        machine = self._machines.get((new or old).metadata.name)  # type: ignore[union-attr]
-        if machine is not None:
+        for machine in indexes.machines_of(new or old, self._machines):  # type: ignore[arg-type]
             for name in MACHINE_INDEXERS[MACHINE_BY_NODESET](machine):
                 self.enqueue(name, STATUS_SECONDS)
 
@@ -226,7 +224,8 @@ class NodeSetController:
         if node_class is not None:
             return node_class.spec.driver
         machines = self._machines.by_index(MACHINE_BY_NODESET, nodeset.metadata.name)
-        return machines[0].spec.template.driver if machines else NOBODYS
+        # Every process comes to the same answer, whatever the order in which it heard of them.
+        return min((m.metadata.name, m.spec.template.driver) for m in machines)[1] if machines else NOBODYS
 
 
 def _undeletable(state: _State) -> Problem | None:

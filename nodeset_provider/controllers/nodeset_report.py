@@ -164,5 +164,5 @@ class NodeSetReports:
         self._recorder.event(("NodeSet", API_VERSION, nodeset.metadata), "Warning", problem.reason, problem.message)
 
     def _has_ready_node(self, machine: Machine) -> bool:
-        node = self._nodes.get(machine.spec.node_name)
+        node = self._nodes.get(machine.node_name)
         return node is not None and node.ready

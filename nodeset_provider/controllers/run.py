@@ -31,6 +31,7 @@ from nodeset_provider.controllers.leading import MayAct
 from nodeset_provider.controllers.machine.controller import MachineController
 from nodeset_provider.controllers.machine.driver_calls import DriverCalls
 from nodeset_provider.controllers.machine.effects import Effects
+from nodeset_provider.controllers.machine.node_release import NodeReleases
 from nodeset_provider.controllers.machine.strays import Strays
 from nodeset_provider.controllers.machine_maker import MachineMaker
 from nodeset_provider.controllers.nodeclass import NodeClassController
@@ -118,6 +119,7 @@ class Controllers:
                 for machine in self._machines.items():
                     self._on_machine(None, machine)
                 own.nodes.add_handler(term.machine.on_node)
+                own.nodes.add_handler(term.releases.on_node)
                 own.nodes.add_handler(term.nodeset.on_node)
                 own.requests.add_handler(term.certificates.on_request)
                 await term.run()
@@ -203,7 +205,8 @@ class Controllers:
             clock=self._clock,
             workers=config.csr_workers,
         )
-        return _Term(machine, nodeset, node_class, certificates)
+        releases = NodeReleases(client=api, machines=self._machines, nodes=own.nodes, clock=self._clock)
+        return _Term(machine, releases, nodeset, node_class, certificates)
 
     def _on_nodeset(self, old: NodeSet | None, new: NodeSet | None) -> None:
         if self._term is not None:
@@ -215,6 +218,7 @@ class Controllers:
     def _on_machine(self, old: Machine | None, new: Machine | None) -> None:
         if self._term is not None:
             self._term.machine.on_machine(old, new)
+            self._term.releases.on_machine(old, new)
             self._term.nodeset.on_machine(old, new)
         if new is None and old is not None:
             self._drop_metrics(old.metadata.labels.get(LABEL_NODESET, ""))
@@ -243,11 +247,13 @@ class _Term:
     def __init__(
         self,
         machine: MachineController,
+        releases: NodeReleases,
         nodeset: NodeSetController,
         node_class: NodeClassController,
         certificates: CertificateController,
     ) -> None:
         self.machine = machine
+        self.releases = releases
         self.nodeset = nodeset
         self.node_class = node_class
         self.certificates = certificates
@@ -255,6 +261,7 @@ class _Term:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.machine.run())
+            tasks.create_task(self.releases.lane.run())
             tasks.create_task(self.nodeset.run())
             tasks.create_task(self.certificates.lane.run())
             for lane in self.node_class.lanes.values():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from nodeset_provider.api.node import Node
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
@@ -61,7 +63,15 @@ class WriteStatus:
 class SyncNode:
     """One merge patch of the Node, with its resourceVersion as a precondition."""
 
+    name: str
     patch: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseNode:
+    """Take our finalizer off that Node: the cloud has said that its machine is gone."""
+
+    node: Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,13 @@ class DeleteNode:
 
     name: str
     uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteMachine:
+    """Ask for the end of the Machine, because somebody asked for the end of its Node, ``node``."""
+
+    node: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +113,9 @@ Action = (
     | Destroy
     | WriteStatus
     | SyncNode
+    | ReleaseNode
     | DeleteNode
+    | DeleteMachine
     | FindNode
     | DropToken
     | Release

@@ -19,17 +19,18 @@ from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers import metrics
 from nodeset_provider.controllers.births import Births
-from nodeset_provider.controllers.indexes import NODE_BY_PROVIDER_ID
+from nodeset_provider.controllers.indexes import NODE_BY_PROVIDER_ID, machines_of
 from nodeset_provider.controllers.lanes import make_lane
-from nodeset_provider.controllers.machine import initialize, launch, register, terminate, watch
+from nodeset_provider.controllers.machine import initialize, launch, node_end, register, terminate, watch
 from nodeset_provider.controllers.machine.actions import Action, Launch, Release, Wait
 from nodeset_provider.controllers.machine.effects import Effects
 from nodeset_provider.controllers.machine.memory import Memory
 from nodeset_provider.controllers.machine.observed import Observed, is_unsettled
 from nodeset_provider.controllers.machine.strays import Strays, in_background
+from nodeset_provider.join.token_use import chooses_node_name
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
-from nodeset_provider.kube.indexes import MACHINE_BY_NODESET, MACHINE_BY_PROVIDER_ID
+from nodeset_provider.kube.indexes import MACHINE_BY_NODESET
 from nodeset_provider.kube.informer import Informer
 
 _log = structlog.get_logger(__name__)
@@ -42,6 +43,8 @@ def decide(o: Observed) -> Action:
     """The next action for a Machine. Pure."""
     if o.machine.metadata.deleting:
         return terminate.decide(o)
+    if (unwanted := node_end.is_unwanted(o)) is not None:
+        return unwanted
     for phase in (launch.decide, register.decide, watch.decide, initialize.decide):
         action = phase(o)
         if action is not None:
@@ -109,12 +112,8 @@ class MachineController:
         node = new or old
         if node is None:
             return
-        machine = self._machines.get(node.metadata.name)
-        if machine is not None:
+        for machine in machines_of(node, self._machines):
             self.enqueue(machine)
-        elif node.spec.provider_id:
-            for machine in self._machines.by_index(MACHINE_BY_PROVIDER_ID, node.spec.provider_id):
-                self.enqueue(machine)
 
     def on_nodeset(self, old: NodeSet | None, new: NodeSet | None) -> None:
         """Whether failed machines are tried again by us or by the autoscaler hangs on their NodeSet."""
@@ -164,12 +163,9 @@ class MachineController:
     def _look_at(self, machine: Machine) -> Observed:
         moment = self._clock.monotonic()
         memory = self._recall(machine, moment)
-        node = self._nodes.get(machine.spec.node_name)
+        node, namesake = self._node_of(machine)
         if node is not None and memory.node_seen_at is None:
             memory = self._memory[machine.metadata.uid] = replace(memory, node_seen_at=moment)
-        namesake = None
-        if node is None and machine.status.provider_id:
-            namesake = next(iter(self._nodes.by_index(NODE_BY_PROVIDER_ID, machine.status.provider_id)), None)
         return Observed(
             machine=machine,
             node=node,
@@ -180,6 +176,15 @@ class MachineController:
             moment=moment,
             retries=self._is_retried_by_us(machine),
         )
+
+    def _node_of(self, machine: Machine) -> tuple[Node | None, Node | None]:
+        """Its Node, and one that carries its provider id under a name that it should not have."""
+        ours = chooses_node_name(machine.spec.template.join)
+        node = self._nodes.get(machine.node_name) if ours or machine.status.node_ref is not None else None
+        if node is not None or not machine.status.provider_id:
+            return node, None
+        other = next(iter(self._nodes.by_index(NODE_BY_PROVIDER_ID, machine.status.provider_id)), None)
+        return (None, other) if ours else (other, None)
 
     def _recall(self, machine: Machine, moment: float) -> Memory:
         uid, attempt = machine.metadata.uid, machine.status.attempt

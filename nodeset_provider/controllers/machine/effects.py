@@ -28,6 +28,7 @@ from nodeset_provider.controllers.machine.actions import (
     AddFinalizer,
     Announcement,
     CleanUp,
+    DeleteMachine,
     DeleteNode,
     Destroy,
     DropToken,
@@ -35,11 +36,13 @@ from nodeset_provider.controllers.machine.actions import (
     Launch,
     LookUp,
     Release,
+    ReleaseNode,
     SyncNode,
     WriteStatus,
 )
 from nodeset_provider.controllers.machine.driver_calls import DriverCalls, Remember
 from nodeset_provider.controllers.machine.memory import Memory
+from nodeset_provider.controllers.machine.node_end import release_patch
 from nodeset_provider.controllers.machine.observed import (
     Observed,
     is_unsettled,
@@ -52,6 +55,8 @@ from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import MACHINES, NODES
 
 _log = structlog.get_logger(__name__)
+
+REASON_NODE_DELETED = "NodeDeleted"
 
 
 class Effects:
@@ -78,7 +83,7 @@ class Effects:
         self._recorder = recorder
         self._clock = clock
 
-    async def apply(  # noqa: C901 - one line per action
+    async def apply(  # noqa: C901, PLR0912 - one line per action
         self, action: Action, o: Observed, remember: Remember
     ) -> None:
         """Do it. ``remember`` is called with what is known from then on, before anything can be interrupted.
@@ -96,14 +101,19 @@ class Effects:
                 await self._calls.delete(action, o, remember)
             case WriteStatus():
                 await self._write_status(action, o, remember)
-            case SyncNode(patch):
-                self._nodes.observe(await self._client.patch(NODES, o.machine.spec.node_name, patch))
+            case SyncNode(name, patch):
+                self._nodes.observe(await self._client.patch(NODES, name, patch))
                 remember(replace(o.memory, synced_at=self._clock.monotonic()))
+            case ReleaseNode(node):
+                if await release_node(self._client, self._nodes, node):
+                    remember(replace(o.memory, node_deleted=node.metadata.uid))
             case DeleteNode(name, uid):
                 await self._delete_node(name, uid)
                 remember(replace(o.memory, node_deleted=uid))
+            case DeleteMachine(node_name):
+                await self._delete_machine(o.machine, node_name)
             case FindNode():
-                await self._find_node(o.machine.spec.node_name)
+                await self._find_node(o.machine.node_name)
                 remember(replace(o.memory, node_sought=True))
             case DropToken():
                 await self._tokens.drop(o.machine)
@@ -165,6 +175,17 @@ class Effects:
         except (NotFound, Conflict):
             return  # it is gone, or another Node has its name by now
 
+    async def _delete_machine(self, machine: Machine, node: str) -> None:
+        try:
+            going = await self._client.delete(MACHINES, machine.metadata.name, uid=machine.metadata.uid)
+        except (NotFound, Conflict):
+            return  # it is gone, or another Machine has its name by now
+        why = f"somebody deleted Node {node}; its machine goes first, then the Node"
+        _log.info("the Node is deleted, its machine goes", machine=machine.metadata.name, node=node)
+        self._recorder.event(("Machine", API_VERSION, machine.metadata), "Normal", REASON_NODE_DELETED, why)
+        if going is not None:
+            self._machines.observe(going)
+
     async def _find_node(self, name: str) -> None:
         try:
             self._nodes.observe(await self._client.get(NODES, name))
@@ -182,6 +203,19 @@ class Effects:
         if left:
             self._machines.observe(after)  # else it no longer exists, and must not come back into the cache
         _log.info("gone", machine=metadata.name, provider_id=o.provider_id)
+
+
+async def release_node(client: Api, nodes: Informer[Node], node: Node) -> bool:
+    """Take our finalizer off the Node; whether that was its end. Raises ApiError; Conflict where it has changed."""
+    patch = release_patch(node)
+    try:
+        after = await client.patch(NODES, node.metadata.name, patch)
+    except NotFound:
+        return True
+    if after.metadata.deleting and not after.metadata.finalizers:
+        return True  # it no longer exists, and must not come back into the cache
+    nodes.observe(after)
+    return False
 
 
 def _settle(memory: Memory, machine: Machine, *, retried: bool) -> Memory:

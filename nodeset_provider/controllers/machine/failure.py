@@ -8,8 +8,9 @@ from typing import Any
 from nodeset_provider.api.meta import find_condition
 from nodeset_provider.api.names import CONDITION_LAUNCHED, CONDITION_REGISTERED
 from nodeset_provider.controllers.conditions import one_line, to_wire, with_condition
-from nodeset_provider.controllers.machine.actions import Action, Announcement, CleanUp, DeleteNode, Wait, WriteStatus
+from nodeset_provider.controllers.machine.actions import Action, Announcement, CleanUp, Wait, WriteStatus
 from nodeset_provider.controllers.machine.memory import HICCUPS, Trouble
+from nodeset_provider.controllers.machine.node_end import take_away
 from nodeset_provider.controllers.machine.observed import FINAL, NOTHING_MADE, REASON_NOT_SETTLED, Observed
 from nodeset_provider.controllers.times import to_rfc3339
 
@@ -101,8 +102,8 @@ def try_again(o: Observed) -> Action:
     if reason not in NOTHING_MADE or o.is_launched:
         if not o.memory.clean:
             return Wait(o.memory.not_before - o.moment) if o.moment < o.memory.not_before else CleanUp()
-        if o.node is not None and o.owns_node and not o.node.metadata.deleting:
-            return DeleteNode(o.node.metadata.name, o.node.metadata.uid)
+        if (end := take_away(o)) is not None:
+            return end
     if not o.retries:
         return Wait()
     left = retry_delay(o.machine.metadata.uid, o.machine.status.attempt) - _since_failure(o)

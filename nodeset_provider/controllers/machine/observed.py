@@ -43,7 +43,8 @@ class Observed:
 
     machine: Machine
     node: Node | None
-    """The Node named ``spec.nodeName``."""
+    """The Node that it registered as, or is to register as: the one of our name, or where the cloud chooses the names
+    (EKS) the one with our provider id."""
     memory: Memory
     cluster: str
     now: float
@@ -109,11 +110,6 @@ class Observed:
         return InstanceKey(cluster=self.cluster, token=token, provider_id=self.provider_id, config=config)
 
     @property
-    def _given_provider_id(self) -> str:
-        """The provider id that this attempt's join configuration carries; empty where only the cloud decides."""
-        return self.machine.spec.template.provider_id_of(self.key.token)
-
-    @property
     def owns_node(self) -> bool:
         """Whether the Node of our name is this machine's.
 
@@ -122,12 +118,30 @@ class Observed:
         """
         if self.node is None or self.node.metadata.uid == self.memory.node_deleted:
             return False
-        reference = self.machine.status.node_ref
-        if reference is not None and reference.uid == self.node.metadata.uid:
-            return True
-        if self.node.spec.provider_id:
-            return self.node.spec.provider_id == (self.provider_id or self._given_provider_id)
+        if self.node.spec.provider_id or is_reference_to(self.machine, self.node):
+            return claims(self.machine, self.node, self.provider_id)
         return any(taint.key == TAINT_UNREGISTERED for taint in self.node.spec.taints)
+
+
+def is_reference_to(machine: Machine, node: Node) -> bool:
+    """Whether that very Node is written down as the machine's."""
+    reference = machine.status.node_ref
+    return reference is not None and reference.uid == node.metadata.uid
+
+
+def claims(machine: Machine, node: Node, provider_id: str = "") -> bool:
+    """Whether the Node is the Machine's by what is written down, or by its provider id.
+
+    ``provider_id`` is what the cloud just said, not written down yet. Where it never answered, the one counts that the
+    join configuration of the current attempt carries.
+    """
+    if is_reference_to(machine, node):
+        return True
+    if not node.spec.provider_id:
+        return False
+    token = client_token(machine.metadata.uid, machine.status.attempt)
+    known = machine.status.provider_id or provider_id or machine.spec.template.provider_id_of(token)
+    return node.spec.provider_id == known
 
 
 def has_failed(machine: Machine) -> bool:

@@ -13,6 +13,7 @@ from nodeset_provider.api.meta import Taint
 from nodeset_provider.api.names import (
     CONDITION_INITIALIZED,
     CONDITION_REGISTERED,
+    FINALIZER_NODE,
     LABEL_ARCH,
     LABEL_ARCH_BETA,
     LABEL_HOSTNAME,
@@ -40,7 +41,7 @@ _KUBELET_OWNS = frozenset({LABEL_ARCH, LABEL_ARCH_BETA, LABEL_OS, LABEL_OS_BETA,
 """The kubelet writes these by itself and again at each start; it knows better than a price list."""
 
 
-def decide(o: Observed) -> Action | None:
+def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
     """What to do next; None where there is nothing to do (registered, or no Node yet)."""
     if o.timed_out and o.retries:
         return None
@@ -56,9 +57,11 @@ def decide(o: Observed) -> Action | None:
             "it is left alone, delete it if its machine is gone"
         )
         return _unusable(o, REASON_PROVIDER_ID, why)
+    if node.metadata.deleting:
+        return None  # it goes by itself, and takes no finalizer any more
     patch = node_patch(o, node)
     if patch:
-        return _being_written(o, node) or SyncNode(patch)
+        return _being_written(o, node) or SyncNode(node.metadata.name, patch)
     return _soon_ready(o, node) or _registered(o, node)
 
 
@@ -92,7 +95,7 @@ def _without_node(o: Observed) -> Action | None:
         return _unusable(o, REASON_NODE_NAME, why)
     if not o.is_registered:
         return None
-    why = f"Node {o.machine.spec.node_name} is gone; the machine stays and is taken up again when its kubelet registers"
+    why = f"Node {o.machine.node_name} is gone; the machine stays and is taken up again when its kubelet registers"
     action = failed(o, CONDITION_REGISTERED, REASON_NODE_GONE, why)
     conditions = with_condition(
         o.machine.status.conditions, CONDITION_REGISTERED, "False", reason=REASON_NODE_GONE, message=why, now=o.now
@@ -130,9 +133,9 @@ def _registered(o: Observed, node: Node) -> WriteStatus:
 def node_patch(o: Observed, node: Node) -> dict[str, Any]:
     """The merge patch that completes the Node; empty where it is complete.
 
-    Taints are a list, which a merge patch replaces whole: the resourceVersion in it makes the API server refuse the
-    patch if anybody changed the Node meanwhile. Startup taints are added only beside our own taint, that is, before
-    anybody could have taken them away for good reason.
+    Taints and finalizers are lists, which a merge patch replaces whole: the resourceVersion in it makes the API server
+    refuse the patch if anybody changed the Node meanwhile. Startup taints are added only beside our own taint, that is,
+    before anybody could have taken them away for good reason.
     """
     template = o.machine.spec.template
     metadata: dict[str, Any] = {}
@@ -146,6 +149,8 @@ def node_patch(o: Observed, node: Node) -> dict[str, Any]:
     annotations = {k: v for k, v in template.annotations.items() if node.metadata.annotations.get(k) != v}
     if annotations:
         metadata["annotations"] = annotations
+    if FINALIZER_NODE not in node.metadata.finalizers:
+        metadata["finalizers"] = [*node.metadata.finalizers, FINALIZER_NODE]
     spec: dict[str, Any] = {}
     taints = _taints(node.spec.taints, template.taints, template.startup_taints)
     if taints != node.spec.taints:

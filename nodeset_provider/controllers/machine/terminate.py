@@ -1,7 +1,8 @@
 """Terminate: a Machine that is being deleted, until the cloud says that nothing of it is left (design §5 rule 5). Pure.
 
-Cloud first, then the Node, then the token, the finalizer last: whoever crashes anywhere in between comes back to a
-Machine that still says what is to be done. A drain takes its place before the cloud is asked.
+Cloud first, then the Node (our finalizer on it, then the Node itself where nobody asked for its end), then the token,
+the Machine's finalizer last: whoever crashes anywhere in between comes back to a Machine that still says what is to be
+done. A drain takes its place before the cloud is asked.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from nodeset_provider.api.names import CONDITION_DELETED, FINALIZER_MACHINE
 from nodeset_provider.controllers.drivers import AccountUnusable
 from nodeset_provider.controllers.machine.actions import (
     Action,
-    DeleteNode,
     Destroy,
     DropToken,
     FindNode,
@@ -27,6 +27,7 @@ from nodeset_provider.controllers.machine.memory import (
     Memory,
     Trouble,
 )
+from nodeset_provider.controllers.machine.node_end import take_away
 from nodeset_provider.controllers.machine.observed import NOTHING_MADE, REASON_TOKEN_TAKEN, Observed
 from nodeset_provider.controllers.machine.watch import launched_moment
 from nodeset_provider.driverkit.contract import Deletion
@@ -48,10 +49,14 @@ def decide(o: Observed) -> Action:
     if not o.memory.gone and not nothing_was_made(o):
         return pause(o, CONDITION_DELETED) or Destroy()
     status = o.machine.status
-    if o.node is not None and o.owns_node:
-        if not o.node.metadata.deleting:
-            return DeleteNode(o.node.metadata.name, o.node.metadata.uid)
-    elif status.node_ref is None and o.memory.gone and not (o.memory.node_sought or o.memory.node_deleted):
+    if (end := take_away(o)) is not None:
+        return end
+    if (
+        not o.owns_node
+        and status.node_ref is None
+        and o.memory.gone
+        and not (o.memory.node_sought or o.memory.node_deleted)
+    ):
         # A machine may have been there that was never seen to register: its kubelet may have done so a moment before.
         return FindNode()
     if status.node_ref is None and not o.memory.token_dropped and not _is_token_of_another(o):

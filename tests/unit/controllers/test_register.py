@@ -10,6 +10,7 @@ from testbed.objects import NOW, UNREGISTERED, condition, machine, node
 
 from nodeset_provider.api.machine import Machine, MachineTemplate
 from nodeset_provider.api.meta import Taint
+from nodeset_provider.api.names import FINALIZER_NODE
 from nodeset_provider.api.node import Node
 from nodeset_provider.controllers.machine import initialize, register, watch
 from nodeset_provider.controllers.machine.actions import (
@@ -72,6 +73,7 @@ def complete_node(**more: object) -> Node:
         labels=dict(TEMPLATE.labels),
         annotations={"team": "a"},
         taints=[DEDICATED],
+        finalizers=(FINALIZER_NODE,),
         **more,  # type: ignore[arg-type]
     )
 
@@ -85,6 +87,13 @@ def test_first_sync_brings_everything_and_takes_our_taint_in_one_patch() -> None
     assert action.patch["metadata"]["annotations"] == {"team": "a"}
     assert [taint["key"] for taint in action.patch["spec"]["taints"]] == ["dedicated", "cni"]
     assert action.patch["spec"]["providerID"] == "p://1"
+    assert action.patch["metadata"]["finalizers"] == [FINALIZER_NODE]
+
+
+def test_finalizers_of_others_stay() -> None:
+    fresh = node(taints=[UNREGISTERED], finalizers=("example.com/other",))
+    patch = register.node_patch(seen(joining(), fresh), fresh)
+    assert patch["metadata"]["finalizers"] == ["example.com/other", FINALIZER_NODE]
 
 
 def test_startup_taint_that_somebody_took_away_does_not_come_back() -> None:
@@ -106,7 +115,13 @@ def test_foreign_taints_stay_and_the_patch_is_final(foreign: list[Taint], ours: 
     after = [Taint(**{"value": "", **taint}) for taint in patch["spec"]["taints"] or []]
     assert [taint for taint in foreign if taint not in after] == []
     assert UNREGISTERED not in after
-    synced = node(provider_id="p://1", labels=dict(TEMPLATE.labels), annotations={"team": "a"}, taints=after)
+    synced = node(
+        provider_id="p://1",
+        labels=dict(TEMPLATE.labels),
+        annotations={"team": "a"},
+        taints=after,
+        finalizers=(FINALIZER_NODE,),
+    )
     assert register.node_patch(o, synced) == {}
 
 

@@ -24,6 +24,7 @@ OTHER_WORDS = {
     "Machine",
     "NodeClass",
     "NodeSet",
+    "Normal",
     "NotLeading",
     "True",
     "Unknown",

@@ -195,6 +195,10 @@ class World:
         """As ``kubectl delete machine``."""
         self.api.delete(MACHINES.path(), name)
 
+    def delete_node(self, name: str) -> None:
+        """As ``kubectl delete node``."""
+        self.api.delete(NODES.path(), name)
+
     def join(self, machine: Machine, **changes: Any) -> None:
         """Its kubelet registers, and is Ready at once."""
         body = {

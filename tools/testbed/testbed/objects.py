@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodeset_provider.api.machine import Failure, Machine, MachineSpec, MachineStatus, MachineTemplate, NodeReference
+from nodeset_provider.api.machine import (
+    Address,
+    Failure,
+    Machine,
+    MachineSpec,
+    MachineStatus,
+    MachineTemplate,
+    NodeReference,
+)
 from nodeset_provider.api.meta import Condition, ConditionStatus, ObjectMeta, Taint
 from nodeset_provider.api.names import FINALIZER_MACHINE, LABEL_NODESET, LABEL_TEMPLATE_HASH, TAINT_UNREGISTERED
 from nodeset_provider.api.node import Node, NodeSpec, NodeStatus, NodeTaint
@@ -79,6 +87,8 @@ def node(
     labels: dict[str, str] | None = None,
     annotations: dict[str, str] | None = None,
     allocatable: dict[str, str] | None = None,
+    addresses: tuple[str, ...] = (),
+    finalizers: tuple[str, ...] = (),
     deleting: bool = False,
 ) -> Node:
     """A Node."""
@@ -89,10 +99,15 @@ def node(
             resource_version="9",
             labels=labels or {},
             annotations=annotations or {},
+            finalizers=list(finalizers),
             deletion_timestamp=TIME if deleting else None,
         ),
         spec=NodeSpec(provider_id=provider_id, taints=[_on_node(taint) for taint in taints or []]),
-        status=NodeStatus(conditions=[condition("Ready", "True" if ready else "False")], allocatable=allocatable or {}),
+        status=NodeStatus(
+            conditions=[condition("Ready", "True" if ready else "False")],
+            allocatable=allocatable or {},
+            addresses=[Address(type="InternalIP", address=address) for address in addresses],
+        ),
     )
 
 
