@@ -8,11 +8,14 @@ from typing import Final
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeset import NodeSet
+from nodeset_provider.controllers.placeholder.recognise import is_placeholder, node_class_of
 from nodeset_provider.kube.indexes import MACHINE_BY_PROVIDER_ID
 from nodeset_provider.kube.informer import Informer
 
 NODESET_BY_CLASS: Final = "node-class"
 NODE_BY_PROVIDER_ID: Final = "provider-id"
+PLACEHOLDER_BY_CLASS: Final = "placeholder"
+"""Nodes that wait for a machine, by the NodeClass that they ask for."""
 
 
 def _node_provider_id(node: Node) -> Iterable[str]:
@@ -22,7 +25,10 @@ def _node_provider_id(node: Node) -> Iterable[str]:
 NODESET_INDEXERS: Final[Mapping[str, Callable[[NodeSet], Iterable[str]]]] = {
     NODESET_BY_CLASS: lambda nodeset: (nodeset.spec.node_class_name,),
 }
-NODE_INDEXERS: Final[Mapping[str, Callable[[Node], Iterable[str]]]] = {NODE_BY_PROVIDER_ID: _node_provider_id}
+NODE_INDEXERS: Final[Mapping[str, Callable[[Node], Iterable[str]]]] = {
+    NODE_BY_PROVIDER_ID: _node_provider_id,
+    PLACEHOLDER_BY_CLASS: lambda node: (node_class_of(node),) if is_placeholder(node) else (),
+}
 
 
 def machines_of(node: Node, machines: Informer[Machine]) -> list[Machine]:

@@ -14,6 +14,7 @@ import structlog
 
 from nodeset_provider.api.nodeclass import NodeClass
 from nodeset_provider.api.nodeset import NodeSet
+from nodeset_provider.controllers.asked import asked_by
 from nodeset_provider.controllers.drivers import Drivers
 from nodeset_provider.controllers.resolver import (
     MENDED_ELSEWHERE_SECONDS,
@@ -92,7 +93,7 @@ class Resolutions:
 
     def problem(self, nodeset: NodeSet) -> Problem | None:
         """What stands in the way of making machines."""
-        return class_problem(nodeset, self._class_of(nodeset)) or self._of(nodeset).problem
+        return self._class_problem(nodeset) or self._of(nodeset).problem
 
     async def ensure(self, nodeset: NodeSet, tasks: asyncio.TaskGroup | None) -> bool:
         """Ask the driver where that is due; True where there is an answer that was not there before.
@@ -132,13 +133,13 @@ class Resolutions:
         return self._node_classes.get(nodeset.spec.node_class_name)
 
     def _class_problem(self, nodeset: NodeSet) -> Problem | None:
-        return class_problem(nodeset, self._class_of(nodeset))
+        return class_problem(nodeset.spec.node_class_name, self._class_of(nodeset))
 
     def _is_current(self, nodeset: NodeSet, known: _Known) -> bool:
         node_class = self._class_of(nodeset)
-        if node_class is None or class_problem(nodeset, node_class) is not None:
+        if node_class is None or self._class_problem(nodeset) is not None:
             return False
-        return Inputs(node_class, nodeset).same_as(known.inputs)
+        return Inputs(node_class, asked_by(nodeset)).same_as(known.inputs)
 
     async def _renew(self, nodeset: NodeSet, known: _Known) -> None:
         try:
@@ -154,10 +155,10 @@ class Resolutions:
         node_class = self._class_of(nodeset)
         if node_class is None:
             return
-        inputs = Inputs(node_class, nodeset)
+        inputs = Inputs(node_class, asked_by(nodeset))
         changed = not inputs.same_as(known.inputs)
         try:
-            answer = await resolve(node_class, nodeset, self._drivers, self._access, self._gpu_label)
+            answer = await resolve(node_class, inputs.asked, self._drivers, self._access, self._gpu_label)
         except ApiError as error:
             answer = Problem("CredentialsUnreadable", f"the credentials cannot be read: {error.message}", passing=True)
         known.inputs = inputs

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from nodeset_provider.api.meta import ObjectMeta, Taint
 from nodeset_provider.api.nodeclass import Join, KubeletSettings, NodeClass, NodeClassSpec
 from nodeset_provider.api.nodeset import Autoscaling, NodeSet, NodeSetSpec
+from nodeset_provider.controllers.asked import Asked, asked_by
 from nodeset_provider.controllers.merge import diff_patch, merge_patch
 from nodeset_provider.controllers.template import machine_template, node_labels, resolved_template, template_hash
 from nodeset_provider.driverkit.contract import Offering
@@ -32,8 +33,8 @@ def node_class(**spec: Any) -> NodeClass:
     return NodeClass(metadata=ObjectMeta(name="gpu"), spec=NodeClassSpec(driver="faulty", **spec))
 
 
-def nodeset(**spec: Any) -> NodeSet:
-    return NodeSet(metadata=ObjectMeta(name="web"), spec=NodeSetSpec(node_class_name="gpu", **spec))
+def nodeset(**spec: Any) -> Asked:
+    return asked_by(NodeSet(metadata=ObjectMeta(name="web"), spec=NodeSetSpec(node_class_name="gpu", **spec)))
 
 
 @given(before=documents, after=documents)
