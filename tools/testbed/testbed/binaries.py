@@ -78,6 +78,7 @@ class Binary:
 
 
 _KUBERNETES = "k8s.io/kubernetes"
+_IGNITION = "github.com/coreos/ignition/v2"
 
 
 def _kubernetes(name: str, usual_seconds: int) -> Binary:
@@ -90,7 +91,10 @@ BINARIES = (
     Binary("etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3", "controlplane", "etcd", 6),
     _kubernetes("kubectl", 17),
     _kubernetes("kube-controller-manager", 32),
+    _kubernetes("kubelet", 13),
+    _kubernetes("kubeadm", 9),
     Binary("kwok", "sigs.k8s.io/kwok/cmd/kwok", "sigs.k8s.io/kwok", "kwok", "kwok", 65),
+    Binary("ignition-validate", f"{_IGNITION}/validate", _IGNITION, "validators", "validators", 5),
 )
 
 

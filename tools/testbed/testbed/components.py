@@ -46,11 +46,15 @@ def etcd(data: Path, ports: Ports) -> list[str]:
     ]
 
 
-def kube_apiserver(pki: Path, ports: Ports) -> list[str]:
-    """Node authorizer, NodeRestriction and bootstrap tokens as in production; nothing that needs a network."""
+def kube_apiserver(pki: Path, ports: Ports, *, real_machines: bool = False) -> list[str]:
+    """Node authorizer, NodeRestriction and bootstrap tokens as in production; nothing that needs a network.
+
+    ``real_machines``: these reach it by another address than ours, and it reaches their kubelets, whose certificates it
+    checks.
+    """
     return [
         f"--etcd-servers=http://{HOST}:{ports.etcd_client}",
-        f"--bind-address={HOST}",
+        *([f"--bind-address={HOST}"] if not real_machines else _real_machines(pki)),
         f"--advertise-address={HOST}",
         "--endpoint-reconciler-type=none",
         f"--secure-port={ports.api_server}",
@@ -70,6 +74,15 @@ def kube_apiserver(pki: Path, ports: Ports) -> list[str]:
         "--max-requests-inflight=2000",
         "--max-mutating-requests-inflight=1000",
         "--profiling=false",
+    ]
+
+
+def _real_machines(pki: Path) -> list[str]:
+    """Kubelets are reached by address: no DNS knows their names."""
+    return [
+        "--bind-address=0.0.0.0",
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--kubelet-certificate-authority={pki / 'ca.crt'}",
     ]
 
 

@@ -48,6 +48,7 @@ class ControlPlane:
         logs: folder of the log files; kept when the run failed (an exception left the ``with``, or ``failed`` was set).
         kubeconfig: of an administrator (``system:masters``).
         server: URL of the API server.
+        machine_endpoint: its URL for real machines; the same without ``machines_at``.
         ca: the cluster's CA certificate, PEM.
         failed: set it when something went wrong that no exception tells.
 
@@ -55,6 +56,8 @@ class ControlPlane:
         assets: where the programs are; found by `Assets.locate` by default.
         node_lifecycle: without the node lifecycle controller Nodes that nobody plays stay as they are. But only that
             controller takes the not-ready taint off a Node that has become Ready: pods need it.
+        machines_at: address of this computer by which real machines reach the API server. It listens everywhere then (in
+            a network of the testbed's own, see `testbed.netns`), and it trusts only kubelets with a certificate of its CA.
         flags: more arguments by program, as ``{"kube-apiserver": ["--v=4"]}``; they win over ours.
     """
 
@@ -63,10 +66,12 @@ class ControlPlane:
         *,
         assets: Assets | None = None,
         node_lifecycle: bool = True,
+        machines_at: str = "",
         flags: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.assets = assets or Assets.locate()
         self._node_lifecycle = node_lifecycle
+        self._machines_at = machines_at
         self._flags = flags or {}
         self.failed = False
         self._processes: list[Process] = []
@@ -111,12 +116,13 @@ class ControlPlane:
         reserved = [self._cleanup.enter_context(contextlib.closing(ReservedPort())) for _ in range(5)]
         self._ports = ports = components.Ports(*(port.number for port in reserved))
         self.server = f"https://{HOST}:{ports.api_server}"
+        self.machine_endpoint = f"https://{self._machines_at or HOST}:{ports.api_server}"
         self._write_pki()
         self.kubeconfig = self.kubeconfig_for("admin", ["system:masters"])
         keys = self.folder / "pki"
         etcd = self._launch("etcd", components.etcd(self.folder / "etcd", ports))
         etcd.wait_until(lambda: http_ok(ports.etcd_client, "/health"), timeout=_READY_SECONDS, what="it answered")
-        api_server = self._launch("kube-apiserver", components.kube_apiserver(keys, ports))
+        api_server = self._launch("kube-apiserver", components.kube_apiserver(keys, ports, real_machines=bool(self._machines_at)))
         api_server.wait_until(
             lambda: self._healthy(ports.api_server, "/readyz"), timeout=_READY_SECONDS, what="it was ready"
         )
@@ -168,7 +174,8 @@ class ControlPlane:
         folder.mkdir(mode=0o700)
         self._authority.pair.write(folder, "ca")
         self.ca = self._authority.pair.certificate
-        self._authority.issue("kube-apiserver", hosts=components.SERVER_NAMES).write(folder, "server")
+        names = [*components.SERVER_NAMES, *([self._machines_at] if self._machines_at else [])]
+        self._authority.issue("kube-apiserver", hosts=names).write(folder, "server")
         certificate, key = self._authority.issue("admin", organizations=["system:masters"]).write(folder, "admin")
         private, public = pki.signing_key()
         pki.write_private(folder / "service-accounts.key", private)
@@ -180,26 +187,25 @@ class ControlPlane:
         """A certificate of the cluster's CA; with ``hosts`` one that a server can show."""
         return self._authority.issue(common_name, organizations=organizations, hosts=hosts)
 
-    def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
-        """A new kubeconfig file with a client certificate of this user in these groups."""
+    def kubeconfig_for(self, user: str, groups: Sequence[str] = (), *, server: str = "") -> Path:
+        """A new kubeconfig file with a client certificate of this user in these groups, for `server` or another URL."""
         pair = self._authority.issue(user, organizations=groups)
-        return self._write_kubeconfig(
-            user, {"client-certificate-data": _base64(pair.certificate), "client-key-data": _base64(pair.key)}
-        )
+        credentials = {"client-certificate-data": _base64(pair.certificate), "client-key-data": _base64(pair.key)}
+        return self._write_kubeconfig(user, credentials, server=server)
 
     def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
         """A new kubeconfig file with a token of a ServiceAccount that exists (TokenRequest, valid for a day)."""
         token = self.kubectl("create", "token", name, f"--namespace={namespace}", "--duration=24h").strip()
         return self._write_kubeconfig(f"{namespace}-{name}", {"token": token})
 
-    def _write_kubeconfig(self, user: str, credentials: Mapping[str, str]) -> Path:
+    def _write_kubeconfig(self, user: str, credentials: Mapping[str, str], *, server: str = "") -> Path:
         content = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [
                 {
                     "name": "testbed",
-                    "cluster": {"server": self.server, "certificate-authority-data": _base64(self.ca)},
+                    "cluster": {"server": server or self.server, "certificate-authority-data": _base64(self.ca)},
                 }
             ],
             "users": [{"name": user, "user": dict(credentials)}],
