@@ -1,4 +1,4 @@
-"""Renderer CloudInit: the document as ``#cloud-config`` user-data.
+"""Renderer CloudInit: the document as ``#cloud-config`` user-data, within MIME multipart where it has other parts too.
 
 Read by cloud-init's modules write_files, set_hostname, users_groups and runcmd (and write_files_deferred for files
 whose owner is a user of the class, who does not exist yet when the others are written).
@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from email.encoders import encode_base64
+from email.message import Message
+from email.mime.multipart import MIMEMultipart
+from email.mime.nonmultipart import MIMENonMultipart
+from email.policy import compat32
+from hashlib import sha256
 from typing import Any, Final
 
-from nodeset_provider.join.document import Command, Document, MachineFile, MachineUnit, MachineUser
+from nodeset_provider.join.compression import gzipped_if_worth
+from nodeset_provider.join.document import Document, MachineFile, MachineUser, Part, start_commands, unit_files
 from nodeset_provider.join.yaml_text import yaml_text
 
 HEADER: Final = b"#cloud-config\n"
 """The first line decides how cloud-init reads the rest: no content below can make it a template or a script."""
 
-_UNITS: Final = "/etc/systemd/system"
+CONTENT_TYPE: Final = "text/cloud-config"
+
 _TEXT: Final = re.compile(rb"[\x20-\x7e\t\n]*")
 """What is written as text. Everything else (control characters, NUL, non-ASCII) goes as base64, which every version of
 cloud-init and of YAML brings back byte for byte."""
@@ -25,52 +33,42 @@ cloud-init and of YAML brings back byte for byte."""
 
 def render(document: Document) -> bytes:
     """The user-data. Deterministic."""
+    cloud_config = _cloud_config(document)
+    if not document.parts:
+        return cloud_config
+    return _multipart([Part(content_type=CONTENT_TYPE, content=cloud_config), *document.parts])
+
+
+def _cloud_config(document: Document) -> bytes:
     users = frozenset(user.name for user in document.users)
-    config: dict[str, Any] = {
-        "hostname": document.hostname,
-        "preserve_hostname": False,
-        "write_files": [_file(file, users) for file in (*_unit_files(document.units), *document.files)],
-    }
+    config: dict[str, Any] = {}
+    if document.hostname:
+        config["hostname"] = document.hostname
+        config["preserve_hostname"] = False
+    files = [*unit_files(document.units), *document.files]
+    if files:
+        config["write_files"] = [_file(file, users) for file in files]
     if document.users:
         config["users"] = ["default", *(_user(user) for user in document.users)]
-    commands = [*document.commands_before, *_unit_commands(document.units), *document.commands_after]
+    commands = [*document.commands_before, *start_commands(document.units), *document.commands_after]
     if commands:
         config["runcmd"] = [list(command) for command in commands]
     return HEADER + yaml_text(config)
-
-
-def _unit_files(units: Iterable[MachineUnit]) -> Iterator[MachineFile]:
-    for unit in units:
-        path = f"{_UNITS}/{unit.name}"
-        if unit.content is not None:
-            yield MachineFile(path=path, content=unit.content, mode=0o644)
-        for name, content in unit.drop_ins:
-            yield MachineFile(path=f"{path}.d/{name}", content=content, mode=0o644)
-
-
-def _unit_commands(units: Sequence[MachineUnit]) -> list[Command]:
-    if not units:
-        return []
-    enabled = tuple(unit.name for unit in units if unit.enabled)
-    started = tuple(unit.name for unit in units if unit.start)
-    commands: list[Command] = [("systemctl", "daemon-reload")]
-    if enabled:
-        commands.append(("systemctl", "enable", *enabled))
-    if started:
-        # --no-block: a unit that waits for cloud-init to end would otherwise wait for us, and we for it
-        commands.append(("systemctl", "restart", "--no-block", *started))
-    return commands
 
 
 def _file(file: MachineFile, users: frozenset[str]) -> dict[str, Any]:
     entry: dict[str, Any] = {"path": file.path, "permissions": f"{file.mode:04o}", "owner": file.owner}
     if not users.isdisjoint(file.owner.split(":")):
         entry["defer"] = True
-    if _TEXT.fullmatch(file.content):
+    encoded = base64.b64encode(file.content)
+    is_text = _TEXT.fullmatch(file.content) is not None
+    packed = gzipped_if_worth(file.content, plain=len(file.content if is_text else encoded))
+    if packed is not None:
+        entry |= {"encoding": "gz+b64", "content": base64.b64encode(packed).decode("ascii")}
+    elif is_text:
         entry["content"] = file.content.decode("ascii")
     else:
-        entry["encoding"] = "b64"
-        entry["content"] = base64.b64encode(file.content).decode("ascii")
+        entry |= {"encoding": "b64", "content": encoded.decode("ascii")}
     return entry
 
 
@@ -81,3 +79,27 @@ def _user(user: MachineUser) -> dict[str, Any]:
     if user.sudo:
         entry["sudo"] = "ALL=(ALL) NOPASSWD:ALL"
     return entry
+
+
+def _multipart(parts: Sequence[Part]) -> bytes:
+    """MIME as cloud-init's and Go's readers take it; the boundary is a hash of the parts, so it is in none of them."""
+    digest = sha256()
+    for part in parts:
+        digest.update(f"{part.content_type}:{len(part.content)}:".encode() + part.content)
+    message = MIMEMultipart(boundary=f"nodeset-{digest.hexdigest()[:32]}")
+    for part in parts:
+        message.attach(_part(part))
+    # A line that begins with "From " would get a ">" in front otherwise, as in mailboxes.
+    return message.as_bytes(policy=compat32.clone(mangle_from_=False))
+
+
+def _part(part: Part) -> Message:
+    kind, _, subtype = part.content_type.partition("/")
+    # us-ascii is what cloud-init decodes by; others look at the media type only.
+    message = MIMENonMultipart(kind, subtype, **({"charset": "us-ascii"} if kind == "text" else {}))
+    if _TEXT.fullmatch(part.content):
+        message.set_payload(part.content.decode("ascii"))
+    else:
+        message.set_payload(part.content)
+        encode_base64(message)
+    return message

@@ -1,12 +1,16 @@
 """What has to be on a machine and happen there at first boot, in no particular format.
 
 Modes make a document, renderers write it. Everything in it has been checked: paths are absolute and plain, commands and
-names hold no NUL, file modes are numbers.
+names hold no NUL, file modes are numbers. What is in files and parts never shows in a repr: a token is among it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+_UNITS: Final = "/etc/systemd/system"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +18,7 @@ class MachineFile:
     """A file, written before the commands run. ``owner`` is ``user[:group]``."""
 
     path: str
-    content: bytes
+    content: bytes = field(repr=False)
     mode: int
     owner: str = "root:root"
 
@@ -37,8 +41,8 @@ class MachineUnit:
     """
 
     name: str
-    content: bytes | None = None
-    drop_ins: tuple[tuple[str, bytes], ...] = ()
+    content: bytes | None = field(default=None, repr=False)
+    drop_ins: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     enabled: bool = True
     start: bool = False
 
@@ -48,7 +52,7 @@ class Part:
     """A part of MIME multipart user-data that not cloud-init reads (nodeadm: application/node.eks.aws)."""
 
     content_type: str
-    content: bytes
+    content: bytes = field(repr=False)
 
 
 Command = tuple[str, ...]
@@ -71,3 +75,28 @@ class Document:
     commands_before: tuple[Command, ...] = ()
     commands_after: tuple[Command, ...] = ()
     parts: tuple[Part, ...] = ()
+
+
+def start_commands(units: Sequence[MachineUnit]) -> list[Command]:
+    """What enables and starts the units; may be run again."""
+    if not units:
+        return []
+    enabled = [unit.name for unit in units if unit.enabled]
+    started = [unit.name for unit in units if unit.start]
+    commands: list[Command] = [("systemctl", "daemon-reload")]
+    if enabled:
+        commands.append(("systemctl", "enable", *enabled))
+    if started:
+        # --no-block: a unit that waits for the first boot to end would otherwise wait for us, and we for it
+        commands.append(("systemctl", "restart", "--no-block", *started))
+    return commands
+
+
+def unit_files(units: Iterable[MachineUnit]) -> Iterator[MachineFile]:
+    """The units and their drop-ins as the files that systemd reads."""
+    for unit in units:
+        path = f"{_UNITS}/{unit.name}"
+        if unit.content is not None:
+            yield MachineFile(path=path, content=unit.content, mode=0o644)
+        for name, content in unit.drop_ins:
+            yield MachineFile(path=f"{path}.d/{name}", content=content, mode=0o644)

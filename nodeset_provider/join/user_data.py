@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from nodeset_provider.join import cloud_init
+from nodeset_provider.join import cloud_init, ignition
 from nodeset_provider.join.compression import gzipped
 from nodeset_provider.join.document import Document
 from nodeset_provider.join.errors import InvalidJoin
@@ -15,7 +15,7 @@ from nodeset_provider.join.request import JoinRequest
 
 Renderer = Callable[[Document], bytes]
 
-RENDERERS: Final[Mapping[str, Renderer]] = {"CloudInit": cloud_init.render}
+RENDERERS: Final[Mapping[str, Renderer]] = {"CloudInit": cloud_init.render, "Ignition": ignition.render}
 """By ``spec.join.format``."""
 
 _FORMATS_THAT_UNPACK: Final = frozenset({"CloudInit"})
