@@ -14,6 +14,7 @@ from nodeset_provider.api.names import (
 )
 from nodeset_provider.api.node import Node
 from nodeset_provider.controllers.machine.memory import Memory
+from nodeset_provider.controllers.placeholder.recognise import is_placeholder_of, placeholder_uid
 from nodeset_provider.controllers.times import from_rfc3339
 from nodeset_provider.driverkit.contract import InstanceKey
 from nodeset_provider.driverkit.errors import InsufficientCapacity, InvalidSpec, QuotaExceeded, Unauthorized
@@ -118,9 +119,22 @@ class Observed:
         """
         if self.node is None or self.node.metadata.uid == self.memory.node_deleted:
             return False
-        if self.node.spec.provider_id or is_reference_to(self.machine, self.node):
-            return claims(self.machine, self.node, self.provider_id)
-        return any(taint.key == TAINT_UNREGISTERED for taint in self.node.spec.taints)
+        if claims(self.machine, self.node, self.provider_id):
+            return True
+        joins = any(taint.key == TAINT_UNREGISTERED for taint in self.node.spec.taints)
+        return joins and not self.node.spec.provider_id
+
+    @property
+    def standing_node(self) -> Node | None:
+        """The Node, but for one that we deleted and of whose end the cache has not heard yet."""
+        node = self.node
+        gone = node is not None and node.metadata.uid == self.memory.node_deleted and not node.metadata.deleting
+        return None if gone else node
+
+    @property
+    def has_placeholder(self) -> bool:
+        """Whether the Node of our name was made ahead of this machine, and nothing runs as it yet."""
+        return self.node is not None and is_placeholder_of(self.node, self.machine)
 
 
 def is_reference_to(machine: Machine, node: Node) -> bool:
@@ -138,7 +152,8 @@ def claims(machine: Machine, node: Node, provider_id: str = "") -> bool:
     if is_reference_to(machine, node):
         return True
     if not node.spec.provider_id:
-        return False
+        # Adopted, and not complete yet: only this machine's certificate lets a kubelet run as it.
+        return node.has_kubelet and node.metadata.uid == placeholder_uid(machine)
     token = client_token(machine.metadata.uid, machine.status.attempt)
     known = machine.status.provider_id or provider_id or machine.spec.template.provider_id_of(token)
     return node.spec.provider_id == known

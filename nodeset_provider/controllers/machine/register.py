@@ -11,14 +11,17 @@ import msgspec
 
 from nodeset_provider.api.meta import Taint
 from nodeset_provider.api.names import (
+    ANNOTATION_EXCLUDED,
     CONDITION_INITIALIZED,
     CONDITION_REGISTERED,
     FINALIZER_NODE,
     LABEL_ARCH,
     LABEL_ARCH_BETA,
+    LABEL_EXCLUDE_FROM_LOAD_BALANCERS,
     LABEL_HOSTNAME,
     LABEL_OS,
     LABEL_OS_BETA,
+    TAINT_UNINITIALIZED,
     TAINT_UNREGISTERED,
 )
 from nodeset_provider.api.node import Node, NodeTaint
@@ -36,6 +39,7 @@ QUIET_SECONDS = 3.0
 READY_SECONDS = 2.0
 """How long the record of a registration waits for the Node to be Ready. The Node itself is complete before that."""
 
+_OURS = frozenset({TAINT_UNREGISTERED, TAINT_UNINITIALIZED})
 _NOT_READY = "node.kubernetes.io/not-ready"
 _KUBELET_OWNS = frozenset({LABEL_ARCH, LABEL_ARCH_BETA, LABEL_OS, LABEL_OS_BETA, LABEL_HOSTNAME})
 """The kubelet writes these by itself and again at each start; it knows better than a price list."""
@@ -59,6 +63,8 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
         return _unusable(o, REASON_PROVIDER_ID, why)
     if node.metadata.deleting:
         return None  # it goes by itself, and takes no finalizer any more
+    if not node.has_kubelet and not o.owns_node:
+        return None  # nothing runs as it: a placeholder, or a name that somebody took
     patch = node_patch(o, node)
     if patch:
         return _being_written(o, node) or SyncNode(node.metadata.name, patch)
@@ -139,14 +145,18 @@ def node_patch(o: Observed, node: Node) -> dict[str, Any]:
     """
     template = o.machine.spec.template
     metadata: dict[str, Any] = {}
-    labels = {
+    labels: dict[str, str | None] = {
         key: value
         for key, value in template.labels.items()
         if node.metadata.labels.get(key) != value and not (key in _KUBELET_OWNS and key in node.metadata.labels)
     }
+    annotations: dict[str, str | None] = {
+        k: v for k, v in template.annotations.items() if node.metadata.annotations.get(k) != v
+    }
+    if ANNOTATION_EXCLUDED in node.metadata.annotations:
+        labels[LABEL_EXCLUDE_FROM_LOAD_BALANCERS] = annotations[ANNOTATION_EXCLUDED] = None
     if labels:
         metadata["labels"] = labels
-    annotations = {k: v for k, v in template.annotations.items() if node.metadata.annotations.get(k) != v}
     if annotations:
         metadata["annotations"] = annotations
     if FINALIZER_NODE not in node.metadata.finalizers:
@@ -166,8 +176,8 @@ def node_patch(o: Observed, node: Node) -> dict[str, Any]:
 
 
 def _taints(present: list[NodeTaint], wanted: list[Taint], startup: list[Taint]) -> list[NodeTaint]:
-    first = any(taint.key == TAINT_UNREGISTERED for taint in present)
-    taints = [taint for taint in present if taint.key != TAINT_UNREGISTERED]
+    first = any(taint.key in _OURS for taint in present)
+    taints = [taint for taint in present if taint.key not in _OURS]
     there = {(taint.key, taint.effect) for taint in taints}
     for taint in [*wanted, *(startup if first else [])]:
         if (taint.key, taint.effect) not in there:

@@ -12,6 +12,7 @@ from random import Random
 
 from nodeset_provider.api.names import CONDITION_DELETED, FINALIZER_MACHINE
 from nodeset_provider.controllers.drivers import AccountUnusable
+from nodeset_provider.controllers.machine import ahead
 from nodeset_provider.controllers.machine.actions import (
     Action,
     Destroy,
@@ -49,7 +50,7 @@ def decide(o: Observed) -> Action:
     if not o.memory.gone and not nothing_was_made(o):
         return pause(o, CONDITION_DELETED) or Destroy()
     status = o.machine.status
-    if (end := take_away(o)) is not None:
+    if (end := take_away(o) or ahead.take_away(o)) is not None:
         return end
     if (
         not o.owns_node
