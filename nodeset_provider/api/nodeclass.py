@@ -14,7 +14,9 @@ class KubeletSettings(APIStruct, frozen=True):
 
     Quantities are strings as Kubernetes writes them (``500m``, ``1Gi``); signals of ``eviction_hard`` are kubelet's
     (``memory.available: 100Mi``, ``nodefs.available: 10%``). What the kubelet keeps for itself
-    (kubeReserved, systemReserved, evictionHard) is taken off the capacity in every template.
+    (kubeReserved, systemReserved, evictionHard) is taken off the capacity in every template; so these three and maxPods
+    hold as the class has them in every mode, also where the class says nothing. All else that is left out stays what
+    the cluster's own configuration of kubelets makes it (modes Kubeadm, K3s, EKS).
     """
 
     max_pods: int = 110
@@ -32,23 +34,24 @@ class KubeletSettings(APIStruct, frozen=True):
     eviction_soft_grace_period: dict[str, str] = {}
     """How long a value of evictionSoft may be undershot, as a duration (memory.available: "1m30s"); one for each."""
     feature_gates: dict[str, bool] = {}
-    """Feature gates of the kubelet."""
+    """Feature gates of the kubelet. One that no kubelet of Kubernetes 1.30 to 1.36 knows is refused."""
     serving_certificate: bool = True
     """Whether the kubelet asks the cluster for its serving certificate (serverTLSBootstrap), which the provider
     approves for this machine's names and addresses only. False: it signs one itself, and kubectl logs works only where
-    the API server does not check it."""
+    the API server does not check it. Modes Bootstrap and Kubeadm; k3s and EKS see to it themselves."""
     cluster_dns: list[str] = msgspec.field(default=[], name="clusterDNS")
-    """Addresses of the cluster's DNS service. Left out: the provider's own configuration (join.clusterDNS)."""
+    """Addresses of the cluster's DNS service. Left out: what the cluster's own configuration of kubelets says, and in
+    mode Bootstrap the provider's (join.clusterDNS)."""
     resolv_conf: str = ""
     """The resolver configuration that pods inherit (resolvConf), for example /run/systemd/resolve/resolv.conf."""
     container_runtime_endpoint: str = ""
     """The container runtime's socket, for example unix:///run/containerd/containerd.sock. Left out: the kubelet's own
     default."""
-    cgroup_driver: Literal["systemd", "cgroupfs"] = "systemd"
-    """Must be the container runtime's."""
-    cpu_manager_policy: Literal["none", "static"] = "none"
-    """static: pods of the class Guaranteed may have processors of their own."""
-    topology_manager_policy: Literal["none", "best-effort", "restricted", "single-numa-node"] = "none"
+    cgroup_driver: Literal["", "systemd", "cgroupfs"] = ""
+    """Must be the container runtime's. Left out: systemd in mode Bootstrap. k3s and nodeadm choose it themselves."""
+    cpu_manager_policy: Literal["", "none", "static"] = ""
+    """static: pods of the class Guaranteed may have processors of their own; needs a reservation of cpu."""
+    topology_manager_policy: Literal["", "none", "best-effort", "restricted", "single-numa-node"] = ""
     """How strictly processors and devices of one pod must be on one NUMA node."""
     image_gc_high_threshold_percent: int | None = msgspec.field(default=None, name="imageGCHighThresholdPercent")
     """Disk usage in percent above which unused images are removed. Left out: the kubelet's default (85)."""
@@ -59,7 +62,8 @@ class KubeletSettings(APIStruct, frozen=True):
     container_log_max_size: str = ""
     """Size at which a container's log file is rotated ("10Mi"). Left out: the kubelet's default."""
     shutdown_grace_period: str = ""
-    """How long a shutdown of the machine waits for pods to end ("30s"). Left out: not at all."""
+    """How long a shutdown of the machine waits for pods to end ("30s"); the last third of it is left for critical pods.
+    Left out: not at all."""
     allowed_unsafe_sysctls: list[str] = []
     """Sysctls beyond the safe ones that pods may set, for example net.core.somaxconn or kernel.msg*."""
 
@@ -77,7 +81,7 @@ class Patch(APIStruct, frozen=True):
     """A patch that kubeadm applies on the machine (see ``kubeadm join --patches``)."""
 
     target: str
-    """What is patched: kubeletconfiguration, or another target that kubeadm knows."""
+    """What is patched: kubeletconfiguration, or another target that the machine's kubeadm knows."""
     content: str
     """The patch itself, as YAML or JSON."""
     type: Literal["strategic", "merge", "json"] = "strategic"
@@ -93,9 +97,9 @@ class KubeadmJoin(APIStruct, frozen=True):
     cri_socket: str = ""
     """The container runtime's socket. Left out: kubeadm finds it."""
     kubelet_extra_args: list[Argument] = []
-    """Arguments of the kubelet beyond those that the provider sets."""
+    """Arguments of the kubelet beyond those that the provider sets; what join.kubelet can say is refused here."""
     patches: list[Patch] = []
-    """Patches that kubeadm applies on the machine."""
+    """Patches that kubeadm applies on the machine, in this order, after the provider's own of kubeletconfiguration."""
     ignore_preflight_errors: list[str] = []
     """Checks of kubeadm whose failure does not stop the join."""
 
@@ -138,7 +142,7 @@ class RegistryMirror(APIStruct, frozen=True):
     registry: str
     """The registry as image names have it, for example docker.io; * for every registry without an entry of its own."""
     endpoints: list[str]
-    """URLs that are asked in this order, before the registry itself."""
+    """URLs that are asked in this order, before the registry itself. A path in one replaces /v2."""
     ca_certificate: str = ""
     """PEM certificate that vouches for the endpoints. Left out: the machine's own trust."""
 

@@ -32,15 +32,17 @@ DEFAULT_EVICTION_HARD: Final[Mapping[str, str]] = {
 }
 """kubelet's DefaultEvictionHard on Linux."""
 
-_SIGNALS: Final = frozenset(DEFAULT_EVICTION_HARD) | {
+EVICTION_SIGNALS: Final = frozenset(DEFAULT_EVICTION_HARD) | {
     "containerfs.available",
     "containerfs.inodesFree",
     "pid.available",
     "allocatableMemory.available",
 }
+"""Every signal that a kubelet can have a threshold for (pkg/kubelet/eviction/api)."""
 _SIGNAL_OF_RESOURCE: Final = {MEMORY: "memory.available", EPHEMERAL_STORAGE: "nodefs.available"}
 """The only two thresholds that lower allocatable."""
-_RESERVABLE: Final = (CPU, MEMORY, EPHEMERAL_STORAGE, "pid")
+RESERVABLE: Final = (CPU, MEMORY, EPHEMERAL_STORAGE, "pid")
+"""What a kubelet can keep back."""
 _FIELD: Final = "spec.join.kubelet"
 _IGNORED_THRESHOLDS: Final = ("0%", "100%")
 
@@ -91,10 +93,10 @@ def resolve_resources(capacity: Mapping[str, str], kubelet: KubeletSettings) -> 
 
 def _reservation(field: str, reserved: Mapping[str, str]) -> dict[str, Decimal]:
     for name in reserved:
-        if name not in _RESERVABLE:
+        if name not in RESERVABLE:
             raise InvalidJoin(
                 f"{_FIELD}.{field}[{name}]",
-                f"a kubelet reserves only {', '.join(_RESERVABLE)}; remove this entry",
+                f"a kubelet reserves only {', '.join(RESERVABLE)}; remove this entry",
             )
     return {name: _quantity(f"{_FIELD}.{field}[{name}]", text) for name, text in reserved.items()}
 
@@ -102,8 +104,8 @@ def _reservation(field: str, reserved: Mapping[str, str]) -> dict[str, Decimal]:
 def _check_thresholds(thresholds: dict[str, str]) -> dict[str, str]:
     for signal, value in thresholds.items():
         field = f"{_FIELD}.evictionHard[{signal}]"
-        if signal not in _SIGNALS:
-            raise InvalidJoin(field, f"no eviction signal of a kubelet; it knows {', '.join(sorted(_SIGNALS))}")
+        if signal not in EVICTION_SIGNALS:
+            raise InvalidJoin(field, f"no eviction signal of a kubelet; it knows {', '.join(sorted(EVICTION_SIGNALS))}")
         if value.endswith("%"):
             try:
                 share = float(value.removesuffix("%"))

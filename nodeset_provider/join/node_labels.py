@@ -56,6 +56,11 @@ def kubelet_labels(labels: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in sorted(labels.items()) if kubelet_may_set(key) and key not in _OWN}
 
 
+def labels_argument(labels: Mapping[str, str]) -> str:
+    """The value of ``--node-labels``, empty where the kubelet sets none. Raises InvalidJoin as ``kubelet_labels``."""
+    return ",".join(f"{key}={value}" for key, value in kubelet_labels(labels).items())
+
+
 def _within(namespace: str, domains: tuple[str, ...]) -> bool:
     return any(namespace == domain or namespace.endswith(f".{domain}") for domain in domains)
 

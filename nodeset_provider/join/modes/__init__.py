@@ -6,10 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from nodeset_provider.join.document import Document
-from nodeset_provider.join.modes import bootstrap
+from nodeset_provider.join.modes import bootstrap, eks, k3s, kubeadm
 from nodeset_provider.join.request import JoinRequest
 
 Mode = Callable[[JoinRequest], Document]
 
-MODES: Final[Mapping[str, Mode]] = {"Bootstrap": bootstrap.document}
+MODES: Final[Mapping[str, Mode]] = {
+    "Bootstrap": bootstrap.document,
+    "Kubeadm": kubeadm.document,
+    "K3s": k3s.document,
+    "EKS": eks.document,
+}
 """By ``spec.join.mode``."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from nodeset_provider.join.certificates import check_cluster_ca
 from nodeset_provider.join.document import Document, MachineFile, MachineUnit
-from nodeset_provider.join.errors import InvalidJoin
 from nodeset_provider.join.kubelet import bootstrap_kubeconfig, kubelet_configuration
-from nodeset_provider.join.node_labels import kubelet_labels
-from nodeset_provider.join.provisioning import class_commands, class_files, class_users
+from nodeset_provider.join.mirrors import containerd_files
+from nodeset_provider.join.node_labels import labels_argument
+from nodeset_provider.join.paths import DROP_IN
+from nodeset_provider.join.proxy import proxy_environment, service_drop_in
 from nodeset_provider.join.request import JoinRequest
+from nodeset_provider.join.surroundings import runtime_unit, surround
 from nodeset_provider.join.yaml_text import yaml_text
 
 CA_FILE: Final = "/etc/kubernetes/pki/ca.crt"
@@ -23,42 +26,36 @@ KUBECONFIG: Final = "/var/lib/kubelet/kubeconfig"
 CONFIGURATION: Final = "/var/lib/kubelet/config.yaml"
 CERTIFICATES: Final = "/var/lib/kubelet/pki"
 UNIT: Final = "kubelet.service"
-DROP_IN: Final = "20-nodeset.conf"
-"""After kubeadm's 10-kubeadm.conf, whose ExecStart it replaces."""
 
 
 def document(request: JoinRequest) -> Document:
     """What a machine needs for this mode. Raises InvalidJoin with the field for what cannot work."""
     request.check()
-    if b"-----BEGIN CERTIFICATE-----" not in request.cluster.ca_bundle:
-        raise InvalidJoin("the provider's join.caFile", "holds no PEM certificate; name the API server's CA file")
-    # Ours come first: an owner that the machine does not know ends cloud-init's writing of files.
-    ours = (
-        MachineFile(path=CA_FILE, content=request.cluster.ca_bundle, mode=0o644),
-        MachineFile(
-            path=BOOTSTRAP_KUBECONFIG,
-            content=yaml_text(bootstrap_kubeconfig(request, ca_file=CA_FILE)),
-            mode=0o600,
-        ),
-        MachineFile(
-            path=CONFIGURATION,
-            content=yaml_text(kubelet_configuration(request, ca_file=CA_FILE)),
-            mode=0o644,
-        ),
-    )
-    provisioning = request.template.provisioning
-    reserved = (*(file.path for file in ours), KUBECONFIG, f"/etc/systemd/system/{UNIT}.d/{DROP_IN}")
-    return Document(
+    check_cluster_ca(request.cluster)
+    join = request.template.join
+    environment = proxy_environment(request)
+    kubeconfig = bootstrap_kubeconfig(request, {"certificate-authority": CA_FILE})
+    configuration = kubelet_configuration(request, ca_file=CA_FILE)
+    own = Document(
         hostname=request.node_name,
-        files=ours + class_files(provisioning, reserved=reserved),
-        users=class_users(provisioning),
-        units=(MachineUnit(name=UNIT, drop_ins=((DROP_IN, _drop_in(request)),), start=True),),
-        commands_before=class_commands(provisioning),
+        files=(
+            MachineFile(path=CA_FILE, content=request.cluster.ca_bundle, mode=0o644),
+            MachineFile(path=BOOTSTRAP_KUBECONFIG, content=yaml_text(kubeconfig), mode=0o600),
+            MachineFile(path=CONFIGURATION, content=yaml_text(configuration), mode=0o644),
+        ),
+        units=(MachineUnit(name=UNIT, drop_ins=((DROP_IN, _drop_in(request, environment)),), start=True),),
+    )
+    return surround(
+        request,
+        own,
+        environment=environment,
+        mirrors=containerd_files(join.registry_mirrors),
+        runtime=runtime_unit(join),
+        reserved=(KUBECONFIG,),
     )
 
 
-def _drop_in(request: JoinRequest) -> bytes:
-    labels = kubelet_labels(request.template.labels)
+def _drop_in(request: JoinRequest, environment: dict[str, str]) -> bytes:
     arguments = [
         "kubelet",
         f"--bootstrap-kubeconfig={BOOTSTRAP_KUBECONFIG}",
@@ -67,7 +64,8 @@ def _drop_in(request: JoinRequest) -> bytes:
         f"--cert-dir={CERTIFICATES}",
         f"--hostname-override={request.node_name}",
     ]
+    labels = labels_argument(request.template.labels)
     if labels:
-        # Label keys and values hold no character that systemd reads (%, $, quotes, blanks): checked by kubelet_labels.
-        arguments.append(f"--node-labels={','.join(f'{key}={value}' for key, value in labels.items())}")
-    return f"[Service]\nExecStart=\nExecStart={' '.join(arguments)}\n".encode()
+        # Label keys and values hold no character that systemd reads (%, $, quotes, blanks): checked on the way.
+        arguments.append(f"--node-labels={labels}")
+    return b"[Service]\n" + service_drop_in(environment) + f"ExecStart=\nExecStart={' '.join(arguments)}\n".encode()

@@ -1,0 +1,3 @@
+module nodeset.dev/feature-gates
+
+go 1.26.0
