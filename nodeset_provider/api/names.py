@@ -86,4 +86,6 @@ REASON_REGISTRATION_TIMEOUT: Final = "RegistrationTimeout"
 controllers write it; the front door tells the autoscaler."""
 
 CSR_SIGNER_CLIENT: Final = "kubernetes.io/kube-apiserver-client-kubelet"
+"""A token opens one door once: the certificate of its own machine's Node."""
 CSR_SIGNER_SERVING: Final = "kubernetes.io/kubelet-serving"
+"""What a kubelet shows whoever asks it for logs: for the names and addresses of its own machine."""

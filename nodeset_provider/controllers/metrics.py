@@ -14,6 +14,11 @@ MACHINES_CREATED = Counter("nodeset_machines_created_total", "Machine objects ma
 MACHINES_LAUNCHED = Counter("nodeset_machines_launched_total", "Machines that a driver made.", ["nodeset"])
 MACHINES_TERMINATED = Counter("nodeset_machines_terminated_total", "Machines that are gone for good.", ["nodeset"])
 MACHINE_FAILURES = Counter("nodeset_machine_failures_total", "Failures shown on Machines.", ["nodeset", "code"])
+CERTIFICATES = Counter(
+    "nodeset_certificate_requests_total",
+    "Certificate requests of kubelets that were decided (Approved, Denied).",
+    ["signer", "verdict"],
+)
 
 
 def forget(nodeset: str) -> None:

@@ -12,18 +12,17 @@ from random import Random
 
 import structlog
 
-from nodeset_provider.api.csr import CertificateSigningRequest
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.names import LABEL_NODESET
 from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeclass import NodeClass
 from nodeset_provider.api.nodeset import NodeSet
-from nodeset_provider.controllers import csr, metrics
+from nodeset_provider.controllers import metrics
 from nodeset_provider.controllers.api import BoundedApi
 from nodeset_provider.controllers.births import Births
 from nodeset_provider.controllers.cluster import bootstrap_key, cluster_uid
 from nodeset_provider.controllers.config import ControllerConfig
-from nodeset_provider.controllers.csr import CertificateController
+from nodeset_provider.controllers.csr import CertificateController, RequestCaches
 from nodeset_provider.controllers.drivers import Drivers
 from nodeset_provider.controllers.freshness import catch_up
 from nodeset_provider.controllers.indexes import NODE_INDEXERS
@@ -43,7 +42,7 @@ from nodeset_provider.kube.events import Recorder
 from nodeset_provider.kube.indexes import MACHINE_BY_NODESET
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.interning import NodeInterner
-from nodeset_provider.kube.resources import CERTIFICATE_SIGNING_REQUESTS, MACHINES, NODE_CLASSES, NODE_SETS, NODES
+from nodeset_provider.kube.resources import MACHINES, NODE_CLASSES, NODE_SETS, NODES
 
 _log = structlog.get_logger(__name__)
 
@@ -196,11 +195,12 @@ class Controllers:
             workers=config.node_class_workers,
         )
         certificates = CertificateController(
-            client=api,
+            api=api,
             requests=own.requests,
             machines=self._machines,
             nodes=own.nodes,
             token_user=lambda machine: tokens.of(machine).username,
+            drivers=self._drivers.names,
             recorder=self._recorder,
             clock=self._clock,
             workers=config.csr_workers,
@@ -236,9 +236,7 @@ class _OwnInformers:
         self.nodes: Informer[Node] = Informer(
             client, NODES, indexers=NODE_INDEXERS, transform=NodeInterner(), clock=clock
         )
-        self.requests: Informer[CertificateSigningRequest] = Informer(
-            client, CERTIFICATE_SIGNING_REQUESTS, field_selector=csr.FIELD_SELECTOR, clock=clock
-        )
+        self.requests = RequestCaches(client, clock)
 
 
 class _Term:

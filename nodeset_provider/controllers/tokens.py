@@ -17,6 +17,7 @@ from nodeset_provider.join.bootstrap_token import (
     expiration_patch,
     secret_manifest,
 )
+from nodeset_provider.join.token_use import TokenUse, token_use
 from nodeset_provider.kube.errors import AlreadyExists, NotFound
 from nodeset_provider.kube.resources import SECRETS
 
@@ -44,24 +45,32 @@ class Tokens:
         """The token of the Machine's current attempt. Pure."""
         return derive(self._key, machine.metadata.uid, machine.status.attempt)
 
-    async def ensure(self, machine: Machine, now: float) -> BootstrapToken:
+    async def ensure(self, machine: Machine, now: float) -> None:
         """Make the token valid for the Machine's whole launch time, which begins when its create has ended.
 
-        Raises TokenTaken, ApiError.
+        The next time it is renewed, and made anew where it had expired and was taken away. Machines that join by
+        another identity get none. Raises TokenTaken, ApiError.
         """
+        use = token_use(machine.spec.template.join)
+        if use is TokenUse.NONE:
+            return
         token = self.of(machine)
         name = machine.metadata.name
         expires = datetime.fromtimestamp(now + self._before_launch + machine.spec.template.launch_timeout_seconds, UTC)
+        signs = use is TokenUse.AUTHENTICATION_AND_SIGNING
         try:
-            await self._client.create(_SECRETS, secret_manifest(token, machine=name, expires=expires))
+            await self._client.create(
+                _SECRETS, secret_manifest(token, machine=name, expires=expires, signs_cluster_info=signs)
+            )
         except AlreadyExists:
             secret = await self._client.patch(_SECRETS, token.secret_name, expiration_patch(expires))
             if not belongs_to(secret.data, name):
                 raise TokenTaken(token.id) from None
-        return token
 
     async def drop(self, machine: Machine) -> None:
-        """Take the token away; nothing happens where it is gone already (it may have expired)."""
+        """Take the token away; nothing happens where it is gone already (it may have expired), or never was."""
+        if token_use(machine.spec.template.join) is TokenUse.NONE:
+            return
         try:
             await self._client.delete(_SECRETS, self.of(machine).secret_name)
         except NotFound:

@@ -76,8 +76,15 @@ def groups(machine: str) -> tuple[str, str]:
     return names.BOOTSTRAP_GROUP, f"{names.BOOTSTRAP_GROUP_MACHINE_PREFIX}{machine}"
 
 
-def secret_manifest(token: BootstrapToken, *, machine: str, expires: datetime) -> dict[str, Any]:
-    """The Secret that makes the token valid until ``expires`` (aware), as a body for create."""
+def secret_manifest(
+    token: BootstrapToken, *, machine: str, expires: datetime, signs_cluster_info: bool = False
+) -> dict[str, Any]:
+    """The Secret that makes the token valid until ``expires`` (aware), as a body for create.
+
+    ``signs_cluster_info``: the ConfigMap kube-public/cluster-info gets a signature by which the machine, with nothing
+    but its token, knows that it is right (KEP-130, "bootstrap-signing").
+    """
+    signing = {"usage-bootstrap-signing": "true"} if signs_cluster_info else {}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -87,6 +94,7 @@ def secret_manifest(token: BootstrapToken, *, machine: str, expires: datetime) -
             "token-id": token.id,
             "token-secret": token.secret,
             "usage-bootstrap-authentication": "true",
+            **signing,
             _GROUPS: ",".join(groups(machine)),
             _EXPIRATION: _rfc3339(expires),
             "description": f"Lets machine {machine} join the cluster once.",

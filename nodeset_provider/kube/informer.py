@@ -42,7 +42,8 @@ BACKOFF_BASE, BACKOFF_CAP = 0.2, 30.0
 class Informer(Generic[T]):
     """Reads are synchronous and need no lock: everything happens in one event loop.
 
-    Keys are names; where a namespaced kind is watched in all namespaces, ``namespace/name``.
+    Keys are names; where a namespaced kind is watched in all namespaces, ``namespace/name``. ``name`` is what metrics
+    call it: two informers of one kind have two; by default the kind's plural.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Informer(Generic[T]):
         client: Client,
         resource: Resource[T],
         *,
+        name: str = "",
         indexers: Mapping[str, Index[T]] | None = None,
         field_selector: str = "",
         label_selector: str = "",
@@ -59,6 +61,7 @@ class Informer(Generic[T]):
     ) -> None:
         self._client = client
         self._resource = resource
+        self._name = name or resource.plural
         self._field_selector = field_selector
         self._label_selector = label_selector
         self._transform = transform
@@ -70,11 +73,11 @@ class Informer(Generic[T]):
         self._synced = asyncio.Event()
         self._page = PAGE
         self._events = {
-            kind: metrics.INFORMER_EVENTS.labels(resource.plural, kind)
+            kind: metrics.INFORMER_EVENTS.labels(self._name, kind)
             for kind in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK")
         }
-        self._objects = metrics.INFORMER_OBJECTS.labels(resource.plural)
-        self._interrupted = metrics.INFORMER_INTERRUPTED.labels(resource.plural)
+        self._objects = metrics.INFORMER_OBJECTS.labels(self._name)
+        self._interrupted = metrics.INFORMER_INTERRUPTED.labels(self._name)
         self._interrupted_since: float | None = None
         """None while a watch is open, and while the informer does not run."""
 
@@ -176,7 +179,7 @@ class Informer(Generic[T]):
             raise
         self._page = PAGE
         self._publish(self._store.finish_list(version, seen))
-        metrics.INFORMER_LISTS.labels(self._resource.plural).inc()
+        metrics.INFORMER_LISTS.labels(self._name).inc()
         self._synced.set()
 
     async def _watch(self) -> None:
@@ -259,7 +262,7 @@ class Informer(Generic[T]):
         if isinstance(error, TooManyRequests):
             delay = max(delay, error.retry_after)
         reason = type(error).__name__ if error is not None else "EndedAtOnce"
-        metrics.INFORMER_FAILURES.labels(self._resource.plural, reason).inc()
+        metrics.INFORMER_FAILURES.labels(self._name, reason).inc()
         report = log.warning if self._backoff.failures > 1 else log.info
         report(
             "watching is interrupted",

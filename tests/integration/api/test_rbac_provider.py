@@ -23,8 +23,11 @@ NEEDED: list[Permission] = [
     ("update", "nodeset.dev", "nodesets/finalizers", "", ""),
     *((verb, "", "nodes", "", "") for verb in ("get", "list", "watch", "patch", "delete")),
     *((verb, "certificates.k8s.io", "certificatesigningrequests", "", "") for verb in ("list", "watch")),
-    ("update", "certificates.k8s.io", "certificatesigningrequests/approval", "", ""),
-    ("approve", "certificates.k8s.io", "signers", "", "kubernetes.io/kube-apiserver-client-kubelet"),
+    ("patch", "certificates.k8s.io", "certificatesigningrequests/approval", "", ""),
+    *(
+        ("approve", "certificates.k8s.io", "signers", "", f"kubernetes.io/{signer}")
+        for signer in ("kube-apiserver-client-kubelet", "kubelet-serving")
+    ),
     ("get", "", "namespaces", "", "kube-system"),
     ("get", "", "secrets", OWN, KEY_SECRET_NAME),
     ("create", "", "secrets", OWN, ""),
@@ -52,12 +55,16 @@ REFUSED: list[Permission] = [
     *((verb, "", "pods", "default", "") for verb in ("get", "list", "create", "delete")),
     ("create", "", "pods/exec", "default", ""),
     *((verb, "certificates.k8s.io", "certificatesigningrequests", "", "") for verb in ("create", "update", "delete")),
-    ("update", "certificates.k8s.io", "certificatesigningrequests/status", "", ""),
+    ("update", "certificates.k8s.io", "certificatesigningrequests/approval", "", ""),
+    *((verb, "certificates.k8s.io", "certificatesigningrequests/status", "", "") for verb in ("update", "patch")),
     *(
         ("approve", "certificates.k8s.io", "signers", "", f"kubernetes.io/{signer}")
-        for signer in ("kube-apiserver-client", "kubelet-serving", "legacy-unknown")
+        for signer in ("kube-apiserver-client", "legacy-unknown", "*")
     ),
-    ("sign", "certificates.k8s.io", "signers", "", "kubernetes.io/kube-apiserver-client-kubelet"),
+    *(
+        ("sign", "certificates.k8s.io", "signers", "", f"kubernetes.io/{signer}")
+        for signer in ("kube-apiserver-client-kubelet", "kubelet-serving")
+    ),
     *(
         (verb, "", "namespaces", "", name)
         for verb, name in (("get", "default"), ("list", ""), ("patch", "kube-system"))

@@ -89,7 +89,6 @@ def test_tokens_of_all_lengths_of_names_pass(provider: API) -> None:
         (token(auth_extra_groups=groups(OTHER, OURS, f"{OURS}:a-1")), ABOUT_GROUPS),
         (token(auth_extra_groups=groups(OURS, "system:bootstrappers:nodesetx")), ABOUT_GROUPS),
         (token(expiration=None), "must have an expiration"),
-        (token(usage_bootstrap_signing="true"), "no usage-bootstrap-signing"),
         (
             # The controller-manager would put a token of that account into it.
             {

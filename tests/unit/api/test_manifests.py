@@ -10,7 +10,7 @@ import yaml
 
 from nodeset_provider.api.crd import custom_resource_definition
 from nodeset_provider.api.crd_rules import KINDS
-from nodeset_provider.api.names import BOOTSTRAP_GROUP, CSR_SIGNER_CLIENT, GROUP
+from nodeset_provider.api.names import BOOTSTRAP_GROUP, CSR_SIGNER_CLIENT, CSR_SIGNER_SERVING, GROUP
 from nodeset_provider.config import load
 from nodeset_provider.join import bootstrap_token
 
@@ -130,7 +130,7 @@ def test_names_in_the_roles_are_the_names_in_the_code() -> None:
     one("Role", "nodeset-provider-bootstrap-tokens", bootstrap_token.TOKEN_NAMESPACE)
     cluster_role = one("ClusterRole", "nodeset-provider")
     signers = [rule["resourceNames"] for rule in cluster_role["rules"] if "signers" in rule["resources"]]
-    assert signers == [[CSR_SIGNER_CLIENT]]
+    assert signers == [[CSR_SIGNER_CLIENT, CSR_SIGNER_SERVING]]
     join = one("ClusterRoleBinding", "nodeset-machines-join")
     assert [subject["name"] for subject in join["subjects"]] == [BOOTSTRAP_GROUP]
 
