@@ -4,7 +4,7 @@
 #
 # Writes image.qcow2 (one ext4 file system without a partition table), vmlinuz, initrd and manifest.json into the folder
 # that --output names, all at once at the end. Packages come from where apt of this machine takes Debian's from. Needs
-# root and what tools/install-node-image.sh installs. Takes about a minute and a half, and 3 GB in the output folder.
+# root and what tools/install-node-image.sh installs. Takes about a minute, and 3 GB in the output folder.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -58,7 +58,7 @@ trap 'rm -rf --one-file-system "$work"' EXIT
 root=$work/root
 
 # One line for each suite, from the archives of Debian that apt of this machine uses; none: mmdebstrap knows them.
-sources() {
+debian_sources() {
 	apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null | sort -u |
 		while read -r origin label uri; do
 			case $origin/$label in
@@ -67,7 +67,7 @@ sources() {
 			esac
 		done
 }
-mapfile -t sources < <(sources)
+mapfile -t sources < <(debian_sources)
 
 # As an archive, so that who checked the files out, and with which umask, makes no difference.
 tar --create --file="$work/tree.tar" --directory="$here/rootfs" --owner=0 --group=0 --mode=u=rwX,go=rX --sort=name etc usr

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -51,7 +51,7 @@ def build(binaries: Iterable[Binary], console: Console) -> None:
     missing = [binary for binary in binaries if binary.located() is None]
     if missing:
         environment = _go_environment(missing)
-        with _exclusive(cache_root(), console):
+        with exclusive(cache_root(), console):
             for number, binary in enumerate(missing, start=1):
                 # Whoever held the lock before may have built it.
                 if binary.located() is None:
@@ -94,7 +94,7 @@ def _go_version(text: str, pattern: str) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _exclusive(root: Path, console: Console) -> Iterator[None]:
+def exclusive(root: Path, console: Console) -> Iterator[None]:
     """Hold the build lock of the cache. The kernel lets it go when we die."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".build-lock").open("w") as lock:
@@ -114,22 +114,17 @@ def _build(binary: Binary, environment: dict[str, str], console: Console, positi
         argv = ["go", "build", "-trimpath", "-ldflags", _linker_flags(binary), "-o", str(output), binary.package]
         log = Path(scratch) / "log"
         started = time.monotonic()
+        what = f"{position} {binary.name} {binary.version}"
+        usual = f"usually {clock(binary.usual_seconds)}, the first time it fetches modules too"
         with log.open("wb") as log_file:
             build = subprocess.Popen(  # noqa: S603
                 argv, cwd=binary.source, env=environment, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file
             )
-            try:
-                _show_progress(build, binary, console, position, started)
-            finally:
-                if build.poll() is None:
-                    build.kill()
-                    build.wait()
+            watch(build, lambda: f"{what}: {clock(time.monotonic() - started)} … ({usual})", console)
         if build.returncode != 0:
             raise BuildError(f"building {binary.name} failed:\n{log.read_text(errors='replace')}")
         output.replace(target)
-    console.print(
-        f"[green]✓[/] {position} {binary.name} {binary.version} built in {_clock(time.monotonic() - started)}"
-    )
+    console.print(f"[green]✓[/] {what} built in {clock(time.monotonic() - started)}")
 
 
 def _linker_flags(binary: Binary) -> str:
@@ -144,32 +139,33 @@ def _linker_flags(binary: Binary) -> str:
     return flags
 
 
-def _show_progress(
-    build: subprocess.Popen[bytes], binary: Binary, console: Console, position: str, started: float
-) -> None:
-    """A live line on a terminal; elsewhere a line now and then, so that a log shows that it is alive."""
+def watch(build: subprocess.Popen[bytes], text: Callable[[], str], console: Console) -> None:
+    """Wait for the end of a build and show what ``text`` says meanwhile; it is killed where the waiting is broken off.
 
-    def text() -> str:
-        elapsed = _clock(time.monotonic() - started)
-        usual = f"usually {_clock(binary.usual_seconds)}, the first time it fetches modules too"
-        return f"{position} {binary.name} {binary.version}: {elapsed} … ({usual})"
+    A live line on a terminal; elsewhere a line now and then, so that a log shows that it is alive.
+    """
+    try:
+        if console.is_terminal:
+            with console.status(text()) as status:
+                while build.poll() is None:
+                    status.update(text())
+                    time.sleep(0.25)
+            return
+        while True:
+            console.print(text())
+            try:
+                build.wait(_HEARTBEAT_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+            return
+    finally:
+        if build.poll() is None:
+            build.kill()
+            build.wait()
 
-    if console.is_terminal:
-        with console.status(text()) as status:
-            while build.poll() is None:
-                status.update(text())
-                time.sleep(0.25)
-        return
-    while True:
-        console.print(text())
-        try:
-            build.wait(_HEARTBEAT_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-        return
 
-
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """``75`` as ``1:15 min``."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
 

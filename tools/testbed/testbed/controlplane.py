@@ -56,8 +56,9 @@ class ControlPlane:
         assets: where the programs are; found by `Assets.locate` by default.
         node_lifecycle: without the node lifecycle controller Nodes that nobody plays stay as they are. But only that
             controller takes the not-ready taint off a Node that has become Ready: pods need it.
-        machines_at: address of this computer by which real machines reach the API server. It listens everywhere then (in
-            a network of the testbed's own, see `testbed.netns`), and it trusts only kubelets with a certificate of its CA.
+        machines_at: address of this computer by which real machines reach the API server. It listens everywhere then
+            (in a network of the testbed's own, see `testbed.netns`), and trusts only kubelets with a certificate of its
+            CA.
         flags: more arguments by program, as ``{"kube-apiserver": ["--v=4"]}``; they win over ours.
     """
 
@@ -122,7 +123,9 @@ class ControlPlane:
         keys = self.folder / "pki"
         etcd = self._launch("etcd", components.etcd(self.folder / "etcd", ports))
         etcd.wait_until(lambda: http_ok(ports.etcd_client, "/health"), timeout=_READY_SECONDS, what="it answered")
-        api_server = self._launch("kube-apiserver", components.kube_apiserver(keys, ports, real_machines=bool(self._machines_at)))
+        api_server = self._launch(
+            "kube-apiserver", components.kube_apiserver(keys, ports, real_machines=bool(self._machines_at))
+        )
         api_server.wait_until(
             lambda: self._healthy(ports.api_server, "/readyz"), timeout=_READY_SECONDS, what="it was ready"
         )
