@@ -82,7 +82,7 @@ class Account:
     async def diagnose(self, key: InstanceKey) -> str:
         """As :meth:`Driver.diagnose`; what is more than the contract allows is cut off at the front."""
         said = await self._call("diagnose", self._limits.get_seconds, lambda: self.driver.diagnose(key))
-        return said[-DIAGNOSIS_LIMIT:]
+        return said[-DIAGNOSIS_LIMIT:] if isinstance(said, str) else ""
 
     async def delete(self, key: InstanceKey, may_act: MayAct) -> Deletion:
         """As :meth:`Driver.delete`; NotLeading where ``may_act`` says no when its turn has come."""

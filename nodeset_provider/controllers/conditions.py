@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -9,6 +10,8 @@ import msgspec
 from nodeset_provider.api.meta import Condition, ConditionStatus, find_condition
 from nodeset_provider.controllers.times import to_rfc3339
 
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+"""Of terminals (ECMA-48): a serial console is full of colours and cursor movements."""
 MESSAGE_LIMIT = 1024
 """Characters. meta/v1 allows 32768; a person reads one line, and every Machine of a failed set carries its own copy."""
 
@@ -44,9 +47,19 @@ def with_condition(
 
 
 def one_line(text: str) -> str:
-    """``text`` on one line, cut to what a person reads."""
-    joined = " ".join(text.split())
-    return joined if len(joined) <= MESSAGE_LIMIT else joined[: MESSAGE_LIMIT - 1] + "…"
+    """``text`` on one line, cut in its middle to what a person reads: the cause stands at one end or the other."""
+    joined = printable(text)
+    if len(joined) <= MESSAGE_LIMIT:
+        return joined
+    tail = MESSAGE_LIMIT // 3
+    return f"{joined[: MESSAGE_LIMIT - tail - 3]} … {joined[-tail:]}"
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, without control characters and escape sequences of terminals."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in _ESCAPES.sub("", text))
+    return " ".join(text.split())
 
 
 def to_wire(conditions: list[Condition]) -> list[dict[str, Any]]:

@@ -26,6 +26,16 @@ class LookUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Diagnose:
+    """Ask what the machine itself last said, for people: it failed, and the cloud does not say why."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureToken:
+    """See to it that a machine that is still to join has a valid bootstrap token until its time is over."""
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Make the token's Secret, then the machine."""
 
@@ -90,6 +100,13 @@ class DeleteMachine:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """Write down that the placeholder of that uid is no longer waited for, because we are about to delete it."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class FindNode:
     """Ask the API server itself for the Node: the cache may be a moment behind a kubelet that was just taken away."""
 
@@ -108,6 +125,8 @@ Action = (
     Wait
     | AddFinalizer
     | LookUp
+    | Diagnose
+    | EnsureToken
     | Launch
     | CleanUp
     | Destroy
@@ -116,6 +135,7 @@ Action = (
     | ReleaseNode
     | DeleteNode
     | DeleteMachine
+    | HandOver
     | FindNode
     | DropToken
     | Release

@@ -21,12 +21,13 @@ from nodeset_provider.controllers import metrics
 from nodeset_provider.controllers.births import Births
 from nodeset_provider.controllers.indexes import NODE_BY_PROVIDER_ID, machines_of
 from nodeset_provider.controllers.lanes import make_lane
-from nodeset_provider.controllers.machine import initialize, launch, node_end, register, terminate, watch
+from nodeset_provider.controllers.machine import addresses, initialize, launch, node_end, register, terminate, watch
 from nodeset_provider.controllers.machine.actions import Action, Launch, Release, Wait
 from nodeset_provider.controllers.machine.effects import Effects
 from nodeset_provider.controllers.machine.memory import Memory
 from nodeset_provider.controllers.machine.observed import Observed, is_unsettled
 from nodeset_provider.controllers.machine.strays import Strays, in_background
+from nodeset_provider.controllers.placeholder.recognise import is_placeholder
 from nodeset_provider.join.token_use import chooses_node_name
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
@@ -45,11 +46,16 @@ def decide(o: Observed) -> Action:
         return terminate.decide(o)
     if (unwanted := node_end.is_unwanted(o)) is not None:
         return unwanted
-    for phase in (launch.decide, register.decide, watch.decide, initialize.decide):
-        action = phase(o)
-        if action is not None:
-            return action
-    return Wait()
+    phases = (phase(o) for phase in (launch.decide, register.decide, watch.decide, initialize.decide))
+    action = next((action for action in phases if action is not None), Wait())
+    return _beside(action, addresses.decide(o)) if isinstance(action, Wait) else action
+
+
+def _beside(waiting: Wait, other: Action | None) -> Action:
+    """A phase that waits holds up nothing else that is to be done."""
+    if not isinstance(other, Wait):
+        return other or waiting
+    return min(waiting, other, key=lambda wait: float("inf") if wait.seconds is None else wait.seconds)
 
 
 class MachineController:
@@ -164,7 +170,7 @@ class MachineController:
         moment = self._clock.monotonic()
         memory = self._recall(machine, moment)
         node, namesake = self._node_of(machine)
-        if node is not None and memory.node_seen_at is None:
+        if node is not None and memory.node_seen_at is None and not is_placeholder(node):
             memory = self._memory[machine.metadata.uid] = replace(memory, node_seen_at=moment)
         return Observed(
             machine=machine,
@@ -238,5 +244,7 @@ def _same_to_us(old: Node, new: Node) -> bool:
         and old.metadata.deleting == new.metadata.deleting
         and old.spec == new.spec
         and old.ready == new.ready
+        and old.has_kubelet == new.has_kubelet
         and old.status.allocatable == new.status.allocatable
+        and old.status.addresses == new.status.addresses
     )

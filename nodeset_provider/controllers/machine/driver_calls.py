@@ -5,15 +5,21 @@ May touch: the machine's driver, and the Secret of its bootstrap token, which ha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from random import Random
+
+import msgspec
+import structlog
 
 from nodeset_provider.api.machine import client_token
 from nodeset_provider.controllers.account import Account
 from nodeset_provider.controllers.drivers import AccountUnusable, Drivers
 from nodeset_provider.controllers.leading import MayAct, NotLeading
-from nodeset_provider.controllers.machine import launch, terminate, watch
+from nodeset_provider.controllers.machine import addresses, launch, terminate, watch
 from nodeset_provider.controllers.machine.actions import CleanUp, Destroy
+from nodeset_provider.controllers.machine.last_words import last_words, masked
 from nodeset_provider.controllers.machine.memory import REASON_TOKEN_NOT_WRITTEN, Memory, Obstacle
 from nodeset_provider.controllers.machine.observed import REASON_INVALID_JOIN, REASON_TOKEN_TAKEN, Observed
 from nodeset_provider.controllers.tokens import Tokens, TokenTaken
@@ -24,6 +30,11 @@ from nodeset_provider.join.request import ClusterAccess, JoinRequest
 from nodeset_provider.join.user_data import Delivery, render_user_data
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.errors import ApiError
+
+_log = structlog.get_logger(__name__)
+
+DIAGNOSE_SECONDS = 10.0
+"""How long a condition waits for the machine's last words at most."""
 
 Remember = Callable[[Memory], None]
 """Called with what is known from then on, before anything can be interrupted."""
@@ -62,23 +73,53 @@ class DriverCalls:
 
         async def look(account: Account) -> None:
             try:
-                outcome: Instance | DriverError = await account.get(o.key)
+                outcome: Instance | DriverError = self._heard(o, await account.get(o.key))
             except DriverError as error:
                 outcome = error
             remember(after(outcome, account.consistency_delay))
 
         def after(outcome: Instance | DriverError | AccountUnusable, delay: float) -> Memory:
-            moment = self._clock.monotonic()
+            moment, random = self._clock.monotonic(), self._random
             if not o.is_launched:
-                return launch.after_lookup(o.memory, outcome, moment, delay, self._random)
-            return watch.after_check(
-                o.memory, outcome, moment=moment, launched=watch.launched_moment(o), delay=delay, random=self._random
-            )
+                return launch.after_lookup(o.memory, outcome, moment, delay, random)
+            if o.is_registered:
+                known = addresses.after_joined_look(o.memory, outcome, moment, random)
+            else:
+                launched = watch.launched_moment(o)
+                known = watch.after_check(
+                    o.memory, outcome, moment=moment, launched=launched, delay=delay, random=random
+                )
+            return addresses.after_look(known, o, moment)
 
         try:
             await self._with_account(o, look)
         except AccountUnusable as error:
             remember(after(error, 0.0))
+
+    async def diagnose(self, o: Observed, remember: Remember) -> None:
+        """Ask what the machine last said. It takes a moment at most, and where nobody can tell, that is known too."""
+        said = ""
+
+        async def ask(account: Account) -> None:
+            nonlocal said
+            said = await account.diagnose(o.key)
+
+        try:
+            async with asyncio.timeout(DIAGNOSE_SECONDS):
+                await self._with_account(o, ask)
+        except (DriverError, AccountUnusable, ApiError, TimeoutError) as error:
+            _log.debug("no diagnosis", machine=o.machine.metadata.name, reason=str(error))
+        remember(replace(o.memory, diagnosis=last_words(said, self._secrets(o))))
+
+    def _heard(self, o: Observed, instance: Instance) -> Instance:
+        """What the cloud says of a machine may hold what the machine said, as a console's last lines do."""
+        if not instance.message:
+            return instance
+        return msgspec.structs.replace(instance, message=masked(instance.message, self._secrets(o)))
+
+    def _secrets(self, o: Observed) -> tuple[str, ...]:
+        token = self._tokens.of(o.machine)
+        return token.id, token.secret
 
     async def launch(self, o: Observed, remember: Remember) -> None:
         """Make the token's Secret, then the machine. Raises NotLeading."""
@@ -95,10 +136,10 @@ class DriverCalls:
                 why = f"the API server did not take the Secret of the bootstrap token: {error.message}"
                 remember(self._not_asked(o, Obstacle(REASON_TOKEN_NOT_WRITTEN, why)))
                 return
-            memory = launch.before_create(o.memory, self._clock.monotonic())
+            memory = launch.before_create(replace(o.memory, token_ensured=True), self._clock.monotonic())
             remember(memory)
             try:
-                outcome: Instance | DriverError = await account.create(request, self._may_act)
+                outcome: Instance | DriverError = self._heard(o, await account.create(request, self._may_act))
             except DriverError as error:
                 outcome = error
             except NotLeading:

@@ -13,6 +13,7 @@ import structlog
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.meta import is_true
 from nodeset_provider.api.names import (
+    ANNOTATION_HANDED_OVER,
     API_VERSION,
     CONDITION_LAUNCHED,
     FINALIZER_MACHINE,
@@ -22,7 +23,7 @@ from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers import metrics
 from nodeset_provider.controllers.api import Api
-from nodeset_provider.controllers.machine import launch
+from nodeset_provider.controllers.machine import launch, watch
 from nodeset_provider.controllers.machine.actions import (
     Action,
     AddFinalizer,
@@ -31,8 +32,11 @@ from nodeset_provider.controllers.machine.actions import (
     DeleteMachine,
     DeleteNode,
     Destroy,
+    Diagnose,
     DropToken,
+    EnsureToken,
     FindNode,
+    HandOver,
     Launch,
     LookUp,
     Release,
@@ -95,6 +99,10 @@ class Effects:
                 await self._patch_machine(o, {"finalizers": [*o.machine.metadata.finalizers, FINALIZER_MACHINE]})
             case LookUp():
                 await self._calls.look_up(o, remember)
+            case Diagnose():
+                await self._calls.diagnose(o, remember)
+            case EnsureToken():
+                await self._ensure_token(o, remember)
             case Launch():
                 await self._calls.launch(o, remember)
             case CleanUp() | Destroy():
@@ -110,6 +118,8 @@ class Effects:
             case DeleteNode(name, uid):
                 await self._delete_node(name, uid)
                 remember(replace(o.memory, node_deleted=uid))
+            case HandOver(uid):
+                await self._patch_machine(o, {"annotations": {ANNOTATION_HANDED_OVER: uid}})
             case DeleteMachine(node_name):
                 await self._delete_machine(o.machine, node_name)
             case FindNode():
@@ -120,6 +130,14 @@ class Effects:
                 remember(replace(o.memory, token_dropped=True))
             case Release():
                 await self._release(o)
+
+    async def _ensure_token(self, o: Observed, remember: Remember) -> None:
+        try:
+            await self._tokens.ensure(o.machine, self._clock.now().timestamp())
+        except TokenTaken:
+            remember(watch.with_token_taken(o.memory))
+        else:
+            remember(replace(o.memory, token_ensured=True))
 
     async def _write_status(self, action: WriteStatus, o: Observed, remember: Remember) -> None:
         memory = o.memory
@@ -133,6 +151,7 @@ class Effects:
             except TokenTaken:
                 remember(launch.with_token_taken(memory, memory.instance))
                 return
+            memory = replace(memory, token_ensured=True)
         body = {"metadata": {"resourceVersion": o.machine.metadata.resource_version}, "status": action.status}
         after = await self._client.patch(MACHINES, o.machine.metadata.name, body, subresource="status")
         remember(_settle(memory, after, retried=after.status.attempt > o.machine.status.attempt))
@@ -171,9 +190,11 @@ class Effects:
 
     async def _delete_node(self, name: str, uid: str) -> None:
         try:
-            await self._client.delete(NODES, name, uid=uid)
+            going = await self._client.delete(NODES, name, uid=uid)
         except (NotFound, Conflict):
             return  # it is gone, or another Node has its name by now
+        if going is not None and going.metadata.deleting:
+            self._nodes.observe(going)  # somebody else's finalizer holds it
 
     async def _delete_machine(self, machine: Machine, node: str) -> None:
         try:
@@ -230,4 +251,8 @@ def _settle(memory: Memory, machine: Machine, *, retried: bool) -> Memory:
         made_at=memory.made_at,
         checked_at=memory.checked_at,
         token_dropped=memory.token_dropped,
+        token_ensured=memory.token_ensured,
+        address_looks=memory.address_looks,
+        address_looked_at=memory.address_looked_at,
+        looked_for=memory.looked_for,
     )

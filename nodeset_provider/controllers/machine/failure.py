@@ -8,7 +8,8 @@ from typing import Any
 from nodeset_provider.api.meta import find_condition
 from nodeset_provider.api.names import CONDITION_LAUNCHED, CONDITION_REGISTERED
 from nodeset_provider.controllers.conditions import one_line, to_wire, with_condition
-from nodeset_provider.controllers.machine.actions import Action, Announcement, CleanUp, Wait, WriteStatus
+from nodeset_provider.controllers.machine import ahead
+from nodeset_provider.controllers.machine.actions import Action, Announcement, CleanUp, Diagnose, Wait, WriteStatus
 from nodeset_provider.controllers.machine.memory import HICCUPS, Trouble
 from nodeset_provider.controllers.machine.node_end import take_away
 from nodeset_provider.controllers.machine.observed import FINAL, NOTHING_MADE, REASON_NOT_SETTLED, Observed
@@ -45,6 +46,19 @@ def failed(
     return WriteStatus(
         status, drop_token=final and not o.memory.token_dropped, announcement=Announcement(code, message)
     )
+
+
+def unexplained(o: Observed, message: str) -> Diagnose | None:
+    """Ask the machine itself, once, where ``message`` is empty: nobody else says what was wrong."""
+    return Diagnose() if not message and o.memory.diagnosis is None else None
+
+
+def explained(o: Observed, message: str) -> str:
+    """Why a machine will never run, by the cloud's own words or the machine's last ones."""
+    if message:
+        return message
+    last = f"; the machine last said: {o.memory.diagnosis}" if o.memory.diagnosis else ""
+    return f"the cloud says that it will never run{last}"
 
 
 def show(o: Observed, condition: str, trouble: Trouble) -> WriteStatus:
@@ -103,7 +117,7 @@ def try_again(o: Observed) -> Action:
         if not o.memory.clean:
             return Wait(o.memory.not_before - o.moment) if o.moment < o.memory.not_before else CleanUp()
         if (end := take_away(o)) is not None:
-            return end
+            return ahead.before_next_attempt(o) or end
     if not o.retries:
         return Wait()
     left = retry_delay(o.machine.metadata.uid, o.machine.status.attempt) - _since_failure(o)

@@ -15,8 +15,17 @@ import msgspec
 from nodeset_provider.api.names import CONDITION_LAUNCHED, FINALIZER_MACHINE
 from nodeset_provider.controllers.conditions import to_wire, with_condition
 from nodeset_provider.controllers.drivers import AccountUnusable
+from nodeset_provider.controllers.machine import ahead
 from nodeset_provider.controllers.machine.actions import Action, AddFinalizer, Launch, LookUp, Wait, WriteStatus
-from nodeset_provider.controllers.machine.failure import failed, is_shown, pause, show, try_again
+from nodeset_provider.controllers.machine.failure import (
+    explained,
+    failed,
+    is_shown,
+    pause,
+    show,
+    try_again,
+    unexplained,
+)
 from nodeset_provider.controllers.machine.memory import Memory, Obstacle, Trouble
 from nodeset_provider.controllers.machine.observed import (
     REASON_INSTANCE_FAILED,
@@ -47,20 +56,23 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
         return waiting
     if memory.last_create is not None:
         return LookUp()
-    if o.node is not None and not o.owns_node:
+    if (first := ahead.before_launch(o)) is not None:
+        return first
+    if o.standing_node is not None and not (o.owns_node or o.has_placeholder):
         return _name_taken(o)
     return Launch()
 
 
-def _record(o: Observed, instance: Instance) -> WriteStatus:
+def _record(o: Observed, instance: Instance) -> Action:
     known: dict[str, Any] = {
         "clientToken": o.key.token,
         "providerID": instance.provider_id,
         "addresses": [msgspec.to_builtins(address) for address in instance.addresses],
     }
     if instance.state is InstanceState.FAILED:
-        why = instance.message or "the cloud says that it will never run"
-        return failed(o, CONDITION_LAUNCHED, REASON_INSTANCE_FAILED, why, final=True, more=known)
+        return unexplained(o, instance.message) or failed(
+            o, CONDITION_LAUNCHED, REASON_INSTANCE_FAILED, explained(o, instance.message), final=True, more=known
+        )
     if instance.state is InstanceState.DELETING:
         why = "somebody else deleted it in the cloud"
         return failed(o, CONDITION_LAUNCHED, REASON_INSTANCE_GONE, why, final=True, more=known)

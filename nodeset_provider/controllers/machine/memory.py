@@ -85,6 +85,15 @@ class Memory:
     vanished: str = ""
     """Reason why a launched machine will never join (code), found by looking; not yet written down."""
     vanished_message: str = ""
+    diagnosis: str | None = None
+    """What the machine last said, fit for a condition; empty where nobody can tell, None where nobody was asked."""
+    token_ensured: bool = False
+    """This process saw to it that the bootstrap token outlives the launch time-out."""
+    address_looks: int = 0
+    """Looks at a launched machine whose addresses are not all known."""
+    address_looked_at: float | None = None
+    looked_for: tuple[str, ...] = ()
+    """The Node's addresses at the last of these looks."""
     node_seen_at: float | None = None
     """When the Node of a machine that has not joined was first seen."""
     synced_at: float | None = None

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-import msgspec
-
 from nodeset_provider.api.names import CONDITION_LAUNCHED, CONDITION_REGISTERED, REASON_REGISTRATION_TIMEOUT
 from nodeset_provider.controllers.drivers import AccountUnusable
-from nodeset_provider.controllers.machine.actions import Action, LookUp, Wait, WriteStatus
-from nodeset_provider.controllers.machine.failure import failed, try_again
+from nodeset_provider.controllers.machine.actions import Action, EnsureToken, LookUp, Wait
+from nodeset_provider.controllers.machine.failure import explained, failed, try_again, unexplained
 from nodeset_provider.controllers.machine.memory import Memory
 from nodeset_provider.controllers.machine.observed import (
     REASON_INSTANCE_FAILED,
@@ -36,13 +34,18 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
         return try_again(o) if o.retries else Wait()
     memory = o.memory
     if memory.vanished:
-        return failed(o, CONDITION_LAUNCHED, memory.vanished, memory.vanished_message, final=True)
-    if memory.instance is not None and memory.instance.addresses and not o.machine.status.addresses:
-        return WriteStatus({"addresses": [msgspec.to_builtins(address) for address in memory.instance.addresses]})
+        return unexplained(o, memory.vanished_message) or failed(
+            o, CONDITION_LAUNCHED, memory.vanished, explained(o, memory.vanished_message), final=True
+        )
     timeout = o.machine.spec.template.launch_timeout_seconds
     left = _time_left(o, timeout)
     if left <= 0:
-        return failed(o, CONDITION_REGISTERED, REASON_REGISTRATION_TIMEOUT, _why_late(o, timeout))
+        return unexplained(o, _obstacle(o)) or failed(
+            o, CONDITION_REGISTERED, REASON_REGISTRATION_TIMEOUT, _why_late(o, timeout)
+        )
+    if not memory.token_ensured and o.machine.status.node_ref is None:
+        # Another process launched it, with a token that may end before the time that we give the machine.
+        return EnsureToken()
     launched = memory.made_at
     if launched is None:
         launched = min(memory.known_since, o.moment - (o.now - o.launched_at))
@@ -75,11 +78,31 @@ def launched_moment(o: Observed) -> float:
 
 def _why_late(o: Observed, timeout: int) -> str:
     name = o.machine.spec.node_name
-    if o.registered is not None and o.registered.status == "False":
-        return f"no usable Node {name} within {timeout} s: {o.registered.message}"
+    if obstacle := _obstacle(o):
+        return f"no usable Node {name} within {timeout} s: {obstacle}"
+    if o.memory.diagnosis:
+        return f"no Node {name} within {timeout} s of the launch; the machine last said: {o.memory.diagnosis}"
     return (
         f"no Node {name} within {timeout} s of the launch; look at the kubelet's log on the machine, or raise "
         "spec.launchTimeoutSeconds of the NodeClass"
+    )
+
+
+def _obstacle(o: Observed) -> str:
+    """What is known to be wrong with its Node; empty where none was seen."""
+    return o.registered.message if o.registered is not None and o.registered.status == "False" else ""
+
+
+def with_token_taken(memory: Memory) -> Memory:
+    """What is known of a machine that boots and whose token's id another machine has by now: it can never join.
+
+    The Secret stays: it is not this machine's.
+    """
+    return replace(
+        memory,
+        vanished=REASON_INSTANCE_FAILED,
+        vanished_message="another machine has its bootstrap token's id, it cannot join",
+        token_dropped=True,
     )
 
 
@@ -95,8 +118,7 @@ def after_check(
     """What is known once ``get`` answered; ``launched`` is the moment of the launch."""
     match outcome:
         case Instance(state=InstanceState.FAILED):
-            why = outcome.message or "the cloud says that it will never run"
-            return replace(memory, vanished=REASON_INSTANCE_FAILED, vanished_message=why)
+            return replace(memory, vanished=REASON_INSTANCE_FAILED, vanished_message=outcome.message)
         case Instance():
             return replace(memory.recovered(), instance=outcome, checked_at=moment)
         case NotFound() if moment >= launched + delay:

@@ -17,6 +17,7 @@ from nodeset_provider.controllers.machine.actions import (
     Action,
     CleanUp,
     DeleteNode,
+    Diagnose,
     LookUp,
     SyncNode,
     Wait,
@@ -46,11 +47,16 @@ LAUNCHED = condition("Launched")
 REGISTERED = condition("Registered")
 
 
+def silent(o: Observed) -> Observed:
+    """Its machine was asked for its last words and had none."""
+    return replace(o, memory=replace(o.memory, diagnosis=""))
+
+
 def seen(it: Machine, node: Node | None = None, **more: object) -> Observed:
     return Observed(
         machine=it,
         node=node,
-        memory=Memory(attempt=1, known_since=MOMENT - 30),
+        memory=Memory(attempt=1, known_since=MOMENT - 30, token_ensured=True),
         cluster="cluster",
         now=NOW + 30,
         moment=MOMENT,
@@ -139,7 +145,7 @@ def test_foreign_taints_keep_the_time_at_which_they_were_added() -> None:
 
 def test_new_node_is_left_to_its_kubelet_for_a_moment() -> None:
     raw = node(provider_id="p://1", ready=False, taints=[UNREGISTERED])
-    fresh = replace(seen(joining(), raw), memory=Memory(attempt=1, node_seen_at=MOMENT))
+    fresh = replace(seen(joining(), raw), memory=Memory(attempt=1, token_ensured=True, node_seen_at=MOMENT))
     assert decide(fresh) == Wait(register.QUIET_SECONDS)
     assert isinstance(decide(replace(fresh, moment=MOMENT + register.QUIET_SECONDS)), SyncNode)
     ready = node(provider_id="p://1", taints=[UNREGISTERED])
@@ -151,7 +157,9 @@ def test_new_node_is_left_to_its_kubelet_for_a_moment() -> None:
 
 
 def test_registration_is_written_when_the_node_is_ready_or_after_a_moment() -> None:
-    unready = replace(seen(joining(), complete_node(ready=False)), memory=Memory(attempt=1, synced_at=MOMENT))
+    unready = replace(
+        seen(joining(), complete_node(ready=False)), memory=Memory(attempt=1, token_ensured=True, synced_at=MOMENT)
+    )
     assert decide(unready) == Wait(register.READY_SECONDS)
     assert isinstance(decide(replace(unready, moment=MOMENT + register.READY_SECONDS)), WriteStatus)
     complete = complete_node(allocatable={"example.com/gpu": "1"})
@@ -232,7 +240,8 @@ def test_running_machine_needs_nothing() -> None:
 
 def test_registration_time_out_is_shown_then_cleaned_up_then_tried_again() -> None:
     late = replace(seen(joining(), retries=True), now=NOW + 901, moment=MOMENT + 871)
-    action = decide(late)
+    assert decide(late) == Diagnose()
+    action = decide(silent(late))
     assert conditions(action)["Registered"]["reason"] == "RegistrationTimeout"
     given_up = machine(
         conditions=[LAUNCHED, condition("Registered", "False", "RegistrationTimeout")],
@@ -252,29 +261,37 @@ def test_registration_time_out_is_shown_then_cleaned_up_then_tried_again() -> No
 
 def test_host_whose_clock_is_ahead_gives_no_machine_up_that_boots() -> None:
     ahead = replace(seen(joining()), now=NOW + 30 + 3600)
-    just_taken_over = replace(ahead, memory=Memory(attempt=1, known_since=MOMENT))
+    just_taken_over = replace(ahead, memory=Memory(attempt=1, token_ensured=True, known_since=MOMENT))
     waiting = decide(replace(just_taken_over, memory=replace(just_taken_over.memory, checked_at=MOMENT)))
     assert waiting == Wait(watch.GRACE_SECONDS)
-    seen_launching = replace(ahead, memory=Memory(attempt=1, known_since=MOMENT - 100, made_at=MOMENT - 99))
+    seen_launching = replace(
+        ahead, memory=Memory(attempt=1, token_ensured=True, known_since=MOMENT - 100, made_at=MOMENT - 99)
+    )
     assert decide(replace(seen_launching, memory=replace(seen_launching.memory, checked_at=MOMENT))) == Wait(60)
     over = replace(seen_launching, moment=MOMENT + 801)
-    assert conditions(decide(over))["Registered"]["reason"] == "RegistrationTimeout"
+    assert conditions(decide(silent(over)))["Registered"]["reason"] == "RegistrationTimeout"
 
 
 def test_host_whose_clock_is_behind_gives_a_machine_up_after_its_own_time() -> None:
-    behind = replace(seen(joining()), now=NOW - 7200, memory=Memory(attempt=1, known_since=MOMENT, checked_at=MOMENT))
+    behind = replace(
+        seen(joining()),
+        now=NOW - 7200,
+        memory=Memory(attempt=1, token_ensured=True, known_since=MOMENT, checked_at=MOMENT),
+    )
     assert decide(behind) == Wait(60)
     over = replace(behind, moment=MOMENT + 900)
-    assert conditions(decide(over))["Registered"]["reason"] == "RegistrationTimeout"
+    assert conditions(decide(silent(over)))["Registered"]["reason"] == "RegistrationTimeout"
 
 
 def test_machine_that_another_process_launched_long_ago_is_given_up_after_a_grace() -> None:
     inherited = replace(
-        seen(joining()), now=NOW + 5000, memory=Memory(attempt=1, known_since=MOMENT, checked_at=MOMENT)
+        seen(joining()),
+        now=NOW + 5000,
+        memory=Memory(attempt=1, token_ensured=True, known_since=MOMENT, checked_at=MOMENT),
     )
     assert isinstance(decide(inherited), Wait)
     later = replace(inherited, now=NOW + 5060, moment=MOMENT + 60)
-    assert conditions(decide(later))["Registered"]["reason"] == "RegistrationTimeout"
+    assert conditions(decide(silent(later)))["Registered"]["reason"] == "RegistrationTimeout"
 
 
 def test_machine_that_joins_after_its_time_is_taken_when_the_autoscaler_has_not_given_it_up() -> None:

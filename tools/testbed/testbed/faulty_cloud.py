@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from nodeset_provider.driverkit.contract import (
+    Address,
     CreateRequest,
     Deletion,
     Instance,
@@ -37,6 +38,9 @@ class CloudMachine:
     visible_at: float
     user_data: bytes
     state: InstanceState = InstanceState.RUNNING
+    addresses: tuple[str, ...] = ()
+    """Internal ones, as the cloud tells them."""
+    message: str = ""
     deletes: int = 0
 
 
@@ -51,6 +55,7 @@ class FaultyCloud:
             same.
         deletes_needed: calls of delete until a machine is gone.
         slow_creates: so many creates get no answer now and take effect only when the next one of their token begins.
+        addresses_come_late: new machines have none until the test gives them some.
         console: what ``diagnose`` answers.
         config_error: what ``resolve`` complains about.
     """
@@ -59,6 +64,7 @@ class FaultyCloud:
     consistency_delay: float = 5.0
     user_data_limit: int = 65536
     user_data_formats: tuple[UserDataFormat, ...] = ("CloudInit", "Ignition")
+    addresses_come_late: bool = False
     console: str = ""
     point: Hook | None = None
     machines: dict[str, CloudMachine] = field(default_factory=dict)
@@ -89,6 +95,7 @@ class FaultyCloud:
                 request.cluster,
                 self.clock() + self.consistency_delay,
                 request.user_data,
+                addresses=() if self.addresses_come_late else (f"10.0.0.{len(self.made) + 1}",),
             )
             self.made.append(request.token)
         return self.machines[request.token]
@@ -227,4 +234,6 @@ def _instance(machine: CloudMachine) -> Instance:
         cluster=machine.cluster,
         machine=machine.machine,
         state=machine.state,
+        addresses=tuple(Address(type="InternalIP", address=address) for address in machine.addresses),
+        message=machine.message,
     )

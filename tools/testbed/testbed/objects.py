@@ -15,7 +15,7 @@ from nodeset_provider.api.machine import (
 )
 from nodeset_provider.api.meta import Condition, ConditionStatus, ObjectMeta, Taint
 from nodeset_provider.api.names import FINALIZER_MACHINE, LABEL_NODESET, LABEL_TEMPLATE_HASH, TAINT_UNREGISTERED
-from nodeset_provider.api.node import Node, NodeSpec, NodeStatus, NodeTaint
+from nodeset_provider.api.node import Node, NodeInfo, NodeSpec, NodeStatus, NodeTaint
 from nodeset_provider.api.nodeset import NodeSet, NodeSetSpec
 
 UID = "6f0e7c1e-8a58-4d5e-9d5e-0d3f6e2a7b11"
@@ -44,6 +44,7 @@ def machine(
     nodeset: str = "web",
     conditions: list[Condition] | None = None,
     provider_id: str = "",
+    addresses: tuple[str, ...] = ("10.0.0.1",),
     node_uid: str = "",
     attempt: int = 1,
     deleting: bool = False,
@@ -52,8 +53,9 @@ def machine(
     template: MachineTemplate | None = None,
     template_hash: str = "hash",
     created: str = TIME,
+    annotations: dict[str, str] | None = None,
 ) -> Machine:
-    """A Machine of NodeSet ``nodeset``."""
+    """A Machine of NodeSet ``nodeset``; of none where that is empty."""
     return Machine(
         metadata=ObjectMeta(
             name=name,
@@ -61,7 +63,8 @@ def machine(
             resource_version="7",
             creation_timestamp=created,
             deletion_timestamp=TIME if deleting else None,
-            labels={LABEL_NODESET: nodeset, LABEL_TEMPLATE_HASH: template_hash},
+            labels={**({LABEL_NODESET: nodeset} if nodeset else {}), LABEL_TEMPLATE_HASH: template_hash},
+            annotations=annotations or {},
             finalizers=list(finalizers),
         ),
         spec=MachineSpec(
@@ -71,6 +74,7 @@ def machine(
             attempt=attempt,
             provider_id=provider_id,
             node_ref=NodeReference(name=name, uid=node_uid) if node_uid else None,
+            addresses=[Address(type="InternalIP", address=address) for address in addresses if provider_id],
             conditions=conditions or [],
             last_failure=failure,
         ),
@@ -90,8 +94,9 @@ def node(
     addresses: tuple[str, ...] = (),
     finalizers: tuple[str, ...] = (),
     deleting: bool = False,
+    kubelet: str = "v1.36.1",
 ) -> Node:
-    """A Node."""
+    """A Node that a kubelet of that version runs as; empty: none ever did."""
     return Node(
         metadata=ObjectMeta(
             name=name,
@@ -104,7 +109,8 @@ def node(
         ),
         spec=NodeSpec(provider_id=provider_id, taints=[_on_node(taint) for taint in taints or []]),
         status=NodeStatus(
-            conditions=[condition("Ready", "True" if ready else "False")],
+            conditions=[condition("Ready", "True" if ready else "False")] if kubelet else [],
+            node_info=NodeInfo(kubelet_version=kubelet),
             allocatable=allocatable or {},
             addresses=[Address(type="InternalIP", address=address) for address in addresses],
         ),
