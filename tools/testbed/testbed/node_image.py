@@ -107,8 +107,9 @@ def build(assets: Assets, console: Console) -> NodeImage:
 def _run(assets: Assets, scratch: Path, console: Console) -> None:
     started = time.monotonic()
     log = scratch / "log"
-    programs = ["--kubelet", assets["kubelet"], "--kubeadm", assets["kubeadm"]]
-    argv: list[str | Path] = [SOURCE / "build.sh", "--output", scratch / "image", *programs]
+    argv: list[str | Path] = [SOURCE / "build.sh", "--output", scratch / "image"]
+    for name in ("kubelet", "kubeadm"):
+        argv += [f"--{name}", assets[name]]
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
         watch(
