@@ -85,6 +85,9 @@ REASON_REGISTRATION_TIMEOUT: Final = "RegistrationTimeout"
 """Of Registered=False: the machine was made and has not joined within its class's ``launchTimeoutSeconds``. The
 controllers write it; the front door tells the autoscaler."""
 
+REASON_DRIVER_NOT_SERVED: Final = "DriverNotServed"
+"""Of Valid=Unknown: no process in the cluster serves the class's driver."""
+
 CSR_SIGNER_CLIENT: Final = "kubernetes.io/kube-apiserver-client-kubelet"
 """A token opens one door once: the certificate of its own machine's Node."""
 CSR_SIGNER_SERVING: Final = "kubernetes.io/kubelet-serving"

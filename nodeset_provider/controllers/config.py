@@ -21,4 +21,5 @@ class ControllerConfig:
     """Machines that are worked on at one time, per driver; a driver that hangs holds up only its own."""
     nodeset_workers: int = 16
     node_class_workers: int = 4
+    placeholder_workers: int = 8
     csr_workers: int = 16

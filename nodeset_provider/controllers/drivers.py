@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 
 from nodeset_provider.api.meta import SecretReference
+from nodeset_provider.api.names import REASON_DRIVER_NOT_SERVED
 from nodeset_provider.controllers.account import Account, CallLimits
 from nodeset_provider.driverkit.contract import Driver, DriverFactory
 from nodeset_provider.driverkit.errors import DriverError
@@ -134,7 +135,8 @@ class Drivers:
         factory = self._factories.get(name)
         if factory is None:
             raise AccountUnusable(
-                "DriverNotServed", f"spec.driver: {name!r} is not served here; install the package of that driver"
+                REASON_DRIVER_NOT_SERVED,
+                f"spec.driver: {name!r} is not served here; install the package of that driver",
             )
         slot = self._slots.setdefault((name, reference.name if reference else ""), _Slot())
         if slot.entry is not None and self._is_fresh(slot.entry):

@@ -24,6 +24,7 @@ from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.merge import diff_patch
 from nodeset_provider.controllers.resolver import Problem, invalid_config
 from nodeset_provider.controllers.template import machine_template, resolved_template
+from nodeset_provider.controllers.unserved import is_said_unserved
 from nodeset_provider.driverkit.contract import Offering
 from nodeset_provider.driverkit.errors import DriverError, InvalidSpec
 from nodeset_provider.join.errors import InvalidJoin
@@ -154,15 +155,16 @@ class NodeClassController:
         }
 
     def on_node_class(self, old: NodeClass | None, new: NodeClass | None) -> None:
-        """A class came or was edited; its status is our own writing."""
+        """A class came or was edited. Its status is our own writing, unless another one gave us up in it."""
         if new is None:
             if old is not None:
                 self._failures.pop(old.metadata.name, None)
             return
         lane = self.lanes.get(new.spec.driver)
-        if lane is not None and (
+        edited = (
             old is None or old.metadata.generation != new.metadata.generation or old.metadata.uid != new.metadata.uid
-        ):
+        )
+        if lane is not None and (edited or is_said_unserved(new)):
             lane.enqueue(new.metadata.name)
 
     async def reconcile(self, name: str) -> float | None:

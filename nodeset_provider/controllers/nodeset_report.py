@@ -5,6 +5,7 @@ May touch: NodeSets (status, ``removeFirst``), Machines (read), events.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -48,6 +49,16 @@ def machines_of(nodeset: NodeSet, machines: Informer[Machine]) -> list[Machine]:
     """The set's own Machines in the cache."""
     named = machines.by_index(MACHINE_BY_NODESET, nodeset.metadata.name)
     return [machine for machine in named if nodeset_plan.belongs(machine, nodeset)]
+
+
+def nodes_ready(nodes: Informer[Node]) -> Callable[[Machine], bool]:
+    """Whether a Machine's Node is Ready, by the cache."""
+
+    def has_ready_node(machine: Machine) -> bool:
+        node = nodes.get(machine.node_name)
+        return node is not None and node.ready
+
+    return has_ready_node
 
 
 class NodeSetReports:
@@ -101,7 +112,7 @@ class NodeSetReports:
         after = summarise(
             nodeset,
             machines,
-            has_ready_node=self._has_ready_node,
+            has_ready_node=nodes_ready(self._nodes),
             resolution=self._resolutions.latest(nodeset),
             problem=problem,
             now=self._clock.now().timestamp(),
@@ -162,7 +173,3 @@ class NodeSetReports:
             return
         _log.warning("nodeset trouble", nodeset=nodeset.metadata.name, reason=problem.reason, message=problem.message)
         self._recorder.event(("NodeSet", API_VERSION, nodeset.metadata), "Warning", problem.reason, problem.message)
-
-    def _has_ready_node(self, machine: Machine) -> bool:
-        node = self._nodes.get(machine.node_name)
-        return node is not None and node.ready

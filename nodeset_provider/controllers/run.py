@@ -8,6 +8,7 @@ shared with the front door.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from random import Random
 
 import structlog
@@ -35,7 +36,10 @@ from nodeset_provider.controllers.machine.strays import Strays
 from nodeset_provider.controllers.machine_maker import MachineMaker
 from nodeset_provider.controllers.nodeclass import NodeClassController
 from nodeset_provider.controllers.nodeset import NodeSetController
+from nodeset_provider.controllers.placeholder.controller import PlaceholderController
+from nodeset_provider.controllers.placeholder.effects import Effects as PlaceholderEffects
 from nodeset_provider.controllers.tokens import Tokens
+from nodeset_provider.controllers.unserved import UnservedClasses
 from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.clock import SYSTEM_CLOCK, Clock
 from nodeset_provider.kube.events import Recorder
@@ -113,6 +117,8 @@ class Controllers:
                 # A handler is called at once for everything that is there: all of it is news to a new term.
                 own.node_classes.add_handler(term.node_class.on_node_class)
                 own.node_classes.add_handler(term.nodeset.on_node_class)
+                own.node_classes.add_handler(term.unserved.on_node_class)
+                own.node_classes.add_handler(term.placeholder.on_node_class)
                 for nodeset in self._nodesets.items():
                     self._on_nodeset(None, nodeset)
                 for machine in self._machines.items():
@@ -120,6 +126,7 @@ class Controllers:
                 own.nodes.add_handler(term.machine.on_node)
                 own.nodes.add_handler(term.releases.on_node)
                 own.nodes.add_handler(term.nodeset.on_node)
+                own.nodes.add_handler(term.placeholder.on_node)
                 own.requests.add_handler(term.certificates.on_request)
                 await term.run()
             finally:
@@ -194,6 +201,25 @@ class Controllers:
             random=self._random,
             workers=config.node_class_workers,
         )
+        placeholder = PlaceholderController(
+            nodes=own.nodes,
+            machines=self._machines,
+            node_classes=own.node_classes,
+            drivers=self._drivers,
+            access=config.access,
+            gpu_label=config.gpu_label,
+            effects=PlaceholderEffects(
+                client=api,
+                events=self._client,
+                nodes=own.nodes,
+                machines=self._machines,
+                births=births,
+                recorder=self._recorder,
+                wake=machine.enqueue,
+            ),
+            clock=self._clock,
+            workers=config.placeholder_workers,
+        )
         certificates = CertificateController(
             api=api,
             requests=own.requests,
@@ -205,13 +231,25 @@ class Controllers:
             clock=self._clock,
             workers=config.csr_workers,
         )
+        unserved = UnservedClasses(
+            client=api,
+            node_classes=own.node_classes,
+            nodesets=self._nodesets,
+            machines=self._machines,
+            nodes=own.nodes,
+            drivers=self._drivers,
+            recorder=self._recorder,
+            clock=self._clock,
+            workers=config.node_class_workers,
+        )
         releases = NodeReleases(client=api, machines=self._machines, nodes=own.nodes, clock=self._clock)
-        return _Term(machine, releases, nodeset, node_class, certificates)
+        return _Term(machine, releases, nodeset, placeholder, node_class, unserved, certificates)
 
     def _on_nodeset(self, old: NodeSet | None, new: NodeSet | None) -> None:
         if self._term is not None:
             self._term.nodeset.on_nodeset(old, new)
             self._term.machine.on_nodeset(old, new)
+            self._term.unserved.on_nodeset(old, new)
         if new is None and old is not None:
             self._drop_metrics(old.metadata.name)
 
@@ -220,6 +258,7 @@ class Controllers:
             self._term.machine.on_machine(old, new)
             self._term.releases.on_machine(old, new)
             self._term.nodeset.on_machine(old, new)
+            self._term.placeholder.on_machine(old, new)
         if new is None and old is not None:
             self._drop_metrics(old.metadata.labels.get(LABEL_NODESET, ""))
 
@@ -239,28 +278,25 @@ class _OwnInformers:
         self.requests = RequestCaches(client, clock)
 
 
+@dataclass(frozen=True, slots=True)
 class _Term:
     """The controllers of one time of leading."""
 
-    def __init__(
-        self,
-        machine: MachineController,
-        releases: NodeReleases,
-        nodeset: NodeSetController,
-        node_class: NodeClassController,
-        certificates: CertificateController,
-    ) -> None:
-        self.machine = machine
-        self.releases = releases
-        self.nodeset = nodeset
-        self.node_class = node_class
-        self.certificates = certificates
+    machine: MachineController
+    releases: NodeReleases
+    nodeset: NodeSetController
+    placeholder: PlaceholderController
+    node_class: NodeClassController
+    unserved: UnservedClasses
+    certificates: CertificateController
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.machine.run())
             tasks.create_task(self.releases.lane.run())
             tasks.create_task(self.nodeset.run())
+            tasks.create_task(self.placeholder.run())
+            tasks.create_task(self.unserved.lane.run())
             tasks.create_task(self.certificates.lane.run())
             for lane in self.node_class.lanes.values():
                 tasks.create_task(lane.run())
