@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from nodeset_provider.api.machine import Machine
-from nodeset_provider.api.names import TAINT_UNREGISTERED
+from nodeset_provider.api.names import ANNOTATION_NODE_CLASS, TAINT_UNREGISTERED
 from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeclass import NodeClass
 from nodeset_provider.api.nodeset import NodeSet
@@ -25,7 +25,7 @@ from nodeset_provider.kube.events import Recorder
 from nodeset_provider.kube.indexes import MACHINE_INDEXERS
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.interning import MachineInterner
-from nodeset_provider.kube.resources import MACHINES, NODE_CLASSES, NODE_SETS, NODES, SECRETS, Resource, T
+from nodeset_provider.kube.resources import EVENTS, MACHINES, NODE_CLASSES, NODE_SETS, NODES, SECRETS, Resource, T
 from testbed.faulty_cloud import FaultyCloud, FaultyFactory
 from testbed.manual_clock import ManualClock, settle
 from testbed.memory_api import Fault
@@ -195,21 +195,45 @@ class World:
         """As ``kubectl delete machine``."""
         self.api.delete(MACHINES.path(), name)
 
-    def delete_node(self, name: str) -> None:
-        """As ``kubectl delete node``."""
-        self.api.delete(NODES.path(), name)
-
     def join(self, machine: Machine, **changes: Any) -> None:
-        """Its kubelet registers, and is Ready at once."""
+        """Its kubelet registers, and is Ready at once. Of a Node that exists it changes only what a kubelet does."""
+        name = machine.spec.node_name
+        status = {
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "nodeInfo": {"kubeletVersion": "v1.36.1"},
+        }
+        existing = self.api.objects.get((NODES.path(), name))
+        if existing is not None:
+            labels = {**existing["metadata"].get("labels", {}), "kubernetes.io/arch": "amd64"}
+            metadata = {**existing["metadata"], "labels": labels}
+            self.api.write(NODES.path(), name, {**existing, "metadata": metadata, "status": status})
+            return
         body = {
             "metadata": {"labels": {"kubernetes.io/arch": "amd64"}},
             "spec": {
                 "providerID": machine.status.provider_id,
                 "taints": [{"key": TAINT_UNREGISTERED, "effect": "NoExecute"}],
             },
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            "status": status,
         }
-        self.api.write(NODES.path(), machine.spec.node_name, body | changes)
+        self.api.write(NODES.path(), name, body | changes)
+
+    def put_node(self, name: str, *, node_class: str = "small", **metadata: Any) -> None:
+        """As ``kubectl create -f node.yaml`` of a Node that asks for a class."""
+        annotations = {ANNOTATION_NODE_CLASS: node_class, **metadata.pop("annotations", {})}
+        taints = metadata.pop("taints", [])
+        body = {"metadata": {"annotations": annotations, **metadata}, "spec": {"taints": taints}, "status": {}}
+        self.api.write(NODES.path(), name, body)
+
+    def delete_node(self, name: str, *, by_cloud: bool = False) -> None:
+        """As ``kubectl delete node``; or as a cloud-controller-manager, which says so in an Event before."""
+        if by_cloud:
+            uid = self.api.objects[NODES.path(), name]["metadata"]["uid"]
+            about = {"kind": "Node", "apiVersion": "v1", "name": name, "uid": uid}
+            where = EVENTS.within("default").path()
+            body = {"metadata": {"namespace": "default"}, "involvedObject": about, "reason": "DeletingNode"}
+            self.api.write(where, f"{name}.{self.api.version}", body)
+        self.api.delete(NODES.path(), name)
 
     def become_ready(self, name: str) -> None:
         """The kubelet says that its Node is Ready."""

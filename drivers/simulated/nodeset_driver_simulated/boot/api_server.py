@@ -97,10 +97,17 @@ class ApiServers:
                 )
         return base64.b64decode(found.certificate) if found.certificate else None
 
-    async def register(
-        self, join: Join, certificate: bytes, key_pem: bytes, node: Mapping[str, Any], ready: Mapping[str, Any]
+    async def register(  # noqa: PLR0913 - the three bodies of one registration
+        self,
+        join: Join,
+        certificate: bytes,
+        key_pem: bytes,
+        *,
+        node: Mapping[str, Any],
+        existing: Mapping[str, Any],
+        ready: Mapping[str, Any],
     ) -> None:
-        """As the node: create its Node (or take the one of that name as its own), then post the first status."""
+        """As the node: create its Node, or reconcile the one of that name with ``existing``; post the first status."""
         async with self._node_phases:
             context = _context(join.ca_pem)
             with tempfile.NamedTemporaryFile() as file:
@@ -108,9 +115,11 @@ class ApiServers:
                 file.flush()
                 context.load_cert_chain(file.name)
             status, content = await self._call(context, "POST", join.server + _NODES, node, _JSON)
-            if status not in _OK and status != _CONFLICT:
-                raise _refused("registration of the node", status, content)
             path = f"{join.server}{_NODES}/{join.node_name}/status"
+            if status == _CONFLICT:
+                status, content = await self._call(context, "PATCH", path, existing, _PATCH)
+            if status not in _OK:
+                raise _refused("registration of the node", status, content)
             status, content = await self._call(context, "PATCH", path, ready, _PATCH)
             if status not in _OK:
                 raise _refused("first status of the node", status, content)

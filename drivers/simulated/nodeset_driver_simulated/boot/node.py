@@ -19,6 +19,17 @@ _PRESSURES = (
     ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 )
+_ATTACH_DETACH = "volumes.kubernetes.io/controller-managed-attach-detach"
+_TOLD_DEFAULT_LABELS = frozenset(
+    {
+        "topology.kubernetes.io/zone",
+        "topology.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "failure-domain.beta.kubernetes.io/region",
+        "node.kubernetes.io/instance-type",
+        "beta.kubernetes.io/instance-type",
+    }
+)
 _UUIDS = UUID("5f7e0f5c-6a3e-4b0e-9d2a-3f1d9a3a7c11")
 
 
@@ -60,7 +71,7 @@ def new_node(join: Join, hardware: Hardware, *, now: str) -> dict[str, Any]:
             "labels": {**default_labels(join, hardware), **join.labels},
             # kwok takes up a Node by the annotations that it is born with: it does not look at those of a change.
             "annotations": {
-                "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+                _ATTACH_DETACH: "true",
                 **hardware.image.node_annotations,
             },
         },
@@ -69,17 +80,28 @@ def new_node(join: Join, hardware: Hardware, *, now: str) -> dict[str, Any]:
     }
 
 
+def existing_node_patch(join: Join, hardware: Hardware) -> dict[str, Any]:
+    """What a kubelet changes of a Node that is there already, as a strategic merge patch of ``status``.
+
+    Labels that it knows by itself or was told under their well-known names, and the attach-detach annotation
+    (tryRegisterWithAPIServer, updateDefaultLabels). Nothing else that it was told: no taint, no other label, no
+    provider id. The image's annotations come along, for whoever plays the kubelet from here on.
+    """
+    told = {key: value for key, value in join.labels.items() if key in _TOLD_DEFAULT_LABELS}
+    return {
+        "metadata": {
+            "labels": {**default_labels(join, hardware), **told},
+            "annotations": {_ATTACH_DETACH: "true", **hardware.image.node_annotations},
+        },
+    }
+
+
 def ready_patch(join: Join, hardware: Hardware, *, now: str) -> dict[str, Any]:
     """The first status with Ready=True as a strategic merge patch of ``status``.
 
-    It carries the extended resources (their device plug-ins come up after the kubelet), the labels that a Node of an
-    earlier registration may lack, and the image's annotations.
+    It carries the extended resources: their device plug-ins come up after the kubelet.
     """
     return {
-        "metadata": {
-            "labels": default_labels(join, hardware),
-            "annotations": dict(hardware.image.node_annotations),
-        },
         # The phase is for whoever plays the kubelet from here on: kwok renews only nodes in phase Running.
         "status": {"phase": "Running", **_status(join, hardware, hardware.kind.capacity, now=now, ready=True)},
     }

@@ -19,7 +19,7 @@ from nodeset_driver_simulated.boot.api_server import ApiRefused, ApiServers
 from nodeset_driver_simulated.boot.certificate import Request, make_request
 from nodeset_driver_simulated.boot.errors import BootError
 from nodeset_driver_simulated.boot.join import Join, read_join
-from nodeset_driver_simulated.boot.node import Hardware, new_node, ready_patch
+from nodeset_driver_simulated.boot.node import Hardware, existing_node_patch, new_node, ready_patch
 from nodeset_driver_simulated.boot.pace import CertificatePace, retry_after
 from nodeset_driver_simulated.cloud.records import Boot, Record
 from nodeset_driver_simulated.cloud.store import Store
@@ -123,8 +123,9 @@ class Boots:
             join,
             record.certificate,
             request.key_pem,
-            new_node(join, hardware, now=now),
-            ready_patch(join, hardware, now=now),
+            node=new_node(join, hardware, now=now),
+            existing=existing_node_patch(join, hardware),
+            ready=ready_patch(join, hardware, now=now),
         )
 
     async def _wait_for_certificate(self, join: Join, request: Request) -> bytes:
