@@ -94,9 +94,9 @@ def _multipart(parts: Sequence[Part]) -> bytes:
 
 
 def _part(part: Part) -> Message:
-    kind, _, subtype = part.content_type.partition("/")
-    # us-ascii is what cloud-init decodes by; others look at the media type only.
-    message = MIMENonMultipart(kind, subtype, **({"charset": "us-ascii"} if kind == "text" else {}))
+    message = MIMENonMultipart(*part.content_type.split("/", 1))
+    if part.content_type == CONTENT_TYPE:
+        message.set_param("charset", "us-ascii")  # what cloud-init decodes by
     if _TEXT.fullmatch(part.content):
         message.set_payload(part.content.decode("ascii"))
     else:

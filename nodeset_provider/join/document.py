@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
-_UNITS: Final = "/etc/systemd/system"
+from nodeset_provider.join.paths import UNITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,7 @@ def start_commands(units: Sequence[MachineUnit]) -> list[Command]:
 def unit_files(units: Iterable[MachineUnit]) -> Iterator[MachineFile]:
     """The units and their drop-ins as the files that systemd reads."""
     for unit in units:
-        path = f"{_UNITS}/{unit.name}"
+        path = f"{UNITS}/{unit.name}"
         if unit.content is not None:
             yield MachineFile(path=path, content=unit.content, mode=0o644)
         for name, content in unit.drop_ins:

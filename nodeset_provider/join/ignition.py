@@ -1,8 +1,7 @@
 """Renderer Ignition: the document as an Ignition config of specification 3.4 (Flatcar, Fedora CoreOS).
 
-Ignition runs in the initramfs of the first boot, writes users, files and presets of units (in this order) and runs
-nothing. What has to happen afterwards, in the order that the document says, does one unit of ours, whose script each
-machine gets (:mod:`nodeset_provider.join.first_boot`).
+Ignition runs in the initramfs of the first boot, writes users and files (in this order), says which units come up, and
+runs nothing. All that has to be run is run by one unit of ours (:mod:`nodeset_provider.join.first_boot`).
 
 Specification: https://coreos.github.io/ignition/configuration-v3_4/
 """
@@ -14,14 +13,14 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
-from nodeset_provider.join import first_boot
 from nodeset_provider.join.compression import gzipped_if_worth
-from nodeset_provider.join.document import Document, MachineFile, MachineUnit, MachineUser, unit_files
+from nodeset_provider.join.document import Document, MachineFile, MachineUser, unit_files
 from nodeset_provider.join.errors import InvalidJoin
+from nodeset_provider.join.first_boot import UNIT, with_first_boot
 
 VERSION: Final = "3.4.0"
 HOSTNAME: Final = "/etc/hostname"
-SUDOERS: Final = "/etc/sudoers.d/90-nodeset-provider"
+SUDOERS: Final = "/etc/sudoers.d/90-nodeset"
 
 
 def render(document: Document) -> bytes:
@@ -36,16 +35,17 @@ def render(document: Document) -> bytes:
             "spec.join.format",
             "this join mode needs CloudInit: its user-data has parts for programs that do not read Ignition",
         )
-    units = (*document.units, *first_boot.units(document))
+    document = with_first_boot(document)
     # Unit files are files here too: as contents of units Ignition parses them, refuses lines of 2048 bytes and more (a
     # kubelet with many labels has one), and a machine whose config is refused never boots.
-    files = [*_own_files(document), *unit_files(units), *document.files]
+    files = [*_own_files(document), *unit_files(document.units), *document.files]
     _refuse_second_ones(files)
     config: dict[str, Any] = {
         "ignition": {"version": VERSION},
         "passwd": {"users": [_user(user) for user in document.users]},
         "storage": {"files": [_file(file) for file in files]},
-        "systemd": {"units": _presets(units)},
+        # the others are enabled by ours
+        "systemd": {"units": [{"name": unit.name, "enabled": True} for unit in document.units if unit.name == UNIT]},
     }
     return json.dumps(config, separators=(",", ":")).encode("ascii") + b"\n"
 
@@ -56,7 +56,6 @@ def _own_files(document: Document) -> Iterable[MachineFile]:
     sudo = [f"{user.name} ALL=(ALL) NOPASSWD:ALL\n" for user in document.users if user.sudo]
     if sudo:
         yield MachineFile(path=SUDOERS, content="".join(sudo).encode(), mode=0o440)
-    yield from first_boot.files(document)
 
 
 def _refuse_second_ones(files: Iterable[MachineFile]) -> None:
@@ -72,12 +71,11 @@ def _refuse_second_ones(files: Iterable[MachineFile]) -> None:
 
 def _file(file: MachineFile) -> dict[str, Any]:
     user, _, group = file.owner.partition(":")
-    mode = file.mode & ~first_boot.SPECIAL_BITS
     packed = gzipped_if_worth(file.content, plain=len(file.content) * 4 // 3)
     contents = {"source": _data_url(file.content if packed is None else packed)}
     if packed is not None:
         contents["compression"] = "gzip"
-    entry: dict[str, Any] = {"path": file.path, "mode": mode, "overwrite": True, "contents": contents}
+    entry: dict[str, Any] = {"path": file.path, "mode": file.mode, "overwrite": True, "contents": contents}
     # root is what they are without a word
     if user != "root":
         entry["user"] = {"name": user}
@@ -96,9 +94,3 @@ def _user(user: MachineUser) -> dict[str, Any]:
         # a key that is there twice makes the config invalid
         entry["sshAuthorizedKeys"] = list(dict.fromkeys(user.ssh_authorized_keys))
     return entry
-
-
-def _presets(units: Iterable[MachineUnit]) -> list[dict[str, Any]]:
-    """What is not enabled is left as the image has it, as everywhere."""
-    names = dict.fromkeys(unit.name for unit in units if unit.enabled)
-    return [{"name": name, "enabled": True} for name in names]

@@ -11,10 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from testbed.hostile import HOSTILE
 
-from nodeset_provider.join import first_boot
 from nodeset_provider.join.document import Command, Document, MachineUnit
+from nodeset_provider.join.first_boot import SCRIPT, STATE, with_first_boot
 
 KUBELET = MachineUnit(name="kubelet.service", start=True)
+
+
+def script_of(document: Document) -> str:
+    return next(file.content for file in with_first_boot(document).files if file.path == SCRIPT).decode()
 
 
 class Machine:
@@ -25,13 +29,11 @@ class Machine:
         self.log = root / "log"
         self._root = root
         systemctl = root / "systemctl"
-        systemctl.write_text(f'#!/bin/sh\necho "systemctl $@" >>{self.log}\nls {self.state} >>{root}/seen\n')
+        systemctl.write_text(f'#!/bin/sh\necho "systemctl $@" >>{self.log}\n')
         systemctl.chmod(0o755)
-        script = first_boot.script(
-            Document(hostname="", units=(KUBELET,), commands_before=before, commands_after=after)
-        )
-        assert first_boot.STATE in script
-        (root / "first-boot.sh").write_text(script.replace(first_boot.STATE, str(self.state)))
+        script = script_of(Document(hostname="", units=(KUBELET,), commands_before=before, commands_after=after))
+        assert STATE in script
+        (root / "first-boot.sh").write_text(script.replace(STATE, str(self.state)))
 
     def boot(self) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
@@ -71,13 +73,6 @@ def test_commands_run_in_order_around_the_start_of_the_units(tmp_path: Path) -> 
     assert machine.lines() == ["1", "2", *START, "3", "4"]
 
 
-def test_units_are_let_go_only_after_the_commands_before_and_before_they_are_started(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, before=shell(f'test -e {tmp_path}/state/ready; echo "ready: $?" >>"$LOG"'))
-    machine.boot()
-    assert machine.lines()[0] == "ready: 1"
-    assert "ready" in (tmp_path / "seen").read_text().splitlines(), "the condition holds when they are started"
-
-
 def test_another_boot_repeats_nothing(tmp_path: Path) -> None:
     machine = Machine(tmp_path, before=shell('echo 1 >>"$LOG"'), after=shell('echo 2 >>"$LOG"'))
     machine.boot()
@@ -93,7 +88,6 @@ def test_reboot_in_the_middle_goes_on_with_the_step_after_the_one_that_was_begun
     machine = Machine(tmp_path, before=shell('echo 1 >>"$LOG"', reboot, 'echo 3 >>"$LOG"'))
     assert machine.boot().returncode != 0
     assert machine.lines() == ["1", "2"]
-    assert not (machine.state / "ready").exists(), "units wait for the rest"
     assert machine.boot().returncode == 0
     assert machine.lines() == ["1", "2", "3", *START]
 
@@ -135,8 +129,8 @@ def test_failure_is_said_with_its_number_and_not_with_the_command(tmp_path: Path
 @example(list(HOSTILE))
 @settings(max_examples=25, deadline=None)
 def test_any_words_reach_the_program_as_they_are(words: list[str]) -> None:
-    line = first_boot.script(Document(hostname="", commands_before=(("printf", "%s\\0", *words),)))
-    call = line[line.index("step before-1") : line.index(': >"$state/ready"')]
+    line = script_of(Document(hostname="", commands_before=(("printf", "%s\\0", *words),)))
+    call = line[line.index("step before-1") : line.index('if [ ! -e "$state/started" ]')]
     program = f'step() {{ shift; "$@"; }}\n{call}'
     done = subprocess.run(["/bin/sh", "-c", program], capture_output=True, check=True)
     assert done.stdout.decode().split("\0")[:-1] == (words or [""])

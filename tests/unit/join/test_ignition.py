@@ -87,7 +87,7 @@ def test_bits_that_ignition_does_not_set_are_set_by_the_first_boot() -> None:
     file = MachineFile(path="/usr/local/bin/su it", content=b"", mode=0o4755)
     entries = files(render(Document(hostname="", files=(file,))))
     assert entries[file.path]["mode"] == 0o755
-    assert b"step mode-1 chmod 4755 '/usr/local/bin/su it'\n" in content(entries["/etc/nodeset-provider/first-boot.sh"])
+    assert b"step mode-1 chmod 4755 '/usr/local/bin/su it'\n" in content(entries["/etc/nodeset/first-boot.sh"])
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_users_have_no_password_and_become_root_by_a_file_that_only_root_reads()
     ops, ro, core = parse(config)["passwd"]["users"]
     assert ops == {"name": "ops", "shell": "/bin/bash", "sshAuthorizedKeys": ["a", "b"]}, "a second one is refused"
     assert (ro["name"], core["name"]) == ("ro", "core")
-    sudoers = files(config)["/etc/sudoers.d/90-nodeset-provider"]
+    sudoers = files(config)["/etc/sudoers.d/90-nodeset"]
     assert sudoers["mode"] == 0o440
     assert content(sudoers) == b"ops ALL=(ALL) NOPASSWD:ALL\ncore ALL=(ALL) NOPASSWD:ALL\n"
     assert not files(render(Document(hostname="", users=(MachineUser(name="ro"),))))
 
 
-def test_units_are_files_and_the_enabled_ones_come_up_at_every_boot() -> None:
+def test_units_are_files_that_our_own_unit_enables_and_starts() -> None:
     long = b"[Service]\nExecStart=kubelet " + b"--v=1 " * 1000 + b"\n"
     units = (
         MachineUnit(name="a.service", content=b"not a unit at all", start=True, enabled=False),
@@ -134,39 +134,37 @@ def test_units_are_files_and_the_enabled_ones_come_up_at_every_boot() -> None:
         MachineUnit(name="c.timer", content=b"[Timer]\n[Install]\nWantedBy=timers.target\n"),
     )
     config = render(Document(hostname="", units=units))
-    assert parse(config)["systemd"]["units"] == [
-        {"name": "b.service", "enabled": True},
-        {"name": "c.timer", "enabled": True},
-        {"name": "nodeset-first-boot.service", "enabled": True},
-    ]
+    assert parse(config)["systemd"]["units"] == [{"name": "nodeset-first-boot.service", "enabled": True}]
     written = {path: content(entry) for path, entry in files(config).items()}
-    assert written["/etc/systemd/system/a.service"] == units[0].content
-    assert written["/etc/systemd/system/b.service.d/10-b.conf"] == long, "longer than Ignition takes in a unit"
-    gate = "90-nodeset-first-boot.conf"
-    for unit in ("a.service", "b.service"):
-        assert (
-            b"ConditionPathExists=/var/lib/nodeset-provider/first-boot/ready"
-            in written[f"/etc/systemd/system/{unit}.d/{gate}"]
-        )
-    assert f"/etc/systemd/system/c.timer.d/{gate}" not in written
+    assert b"WantedBy=" in written.pop("/etc/systemd/system/nodeset-first-boot.service")
+    script = written.pop("/etc/nodeset/first-boot.sh").decode()
+    assert "systemctl enable b.service c.timer\n" in script
+    assert "systemctl restart --no-block a.service b.service\n" in script
+    assert written == {
+        "/etc/systemd/system/a.service": units[0].content,
+        "/etc/systemd/system/b.service.d/10-b.conf": long,  # longer than Ignition takes in a unit
+        "/etc/systemd/system/c.timer": units[2].content,
+    }
 
 
 def test_nothing_of_ours_is_on_a_machine_that_has_nothing_to_run() -> None:
-    config = render(Document(hostname="", units=(MachineUnit(name="c.timer", content=b"[Timer]\n"),)))
-    assert list(files(config)) == ["/etc/systemd/system/c.timer"]
+    file = MachineFile(path="/f", content=b"", mode=0o644)
+    config = render(Document(hostname="", files=(file,), users=(MachineUser(name="ro"),)))
+    assert list(files(config)) == ["/f"]
+    assert parse(config)["systemd"]["units"] == []
 
 
 def test_script_with_the_commands_is_for_root_only() -> None:
     config = render(Document(hostname="", commands_before=(("true",),)))
-    assert files(config)["/etc/nodeset-provider/first-boot.sh"]["mode"] == 0o700
+    assert files(config)["/etc/nodeset/first-boot.sh"]["mode"] == 0o700
 
 
 @pytest.mark.parametrize(
     "path",
     [
         "/etc/hostname",
-        "/etc/sudoers.d/90-nodeset-provider",
-        "/etc/nodeset-provider/first-boot.sh",
+        "/etc/sudoers.d/90-nodeset",
+        "/etc/nodeset/first-boot.sh",
         "/etc/systemd/system/nodeset-first-boot.service",
     ],
 )
