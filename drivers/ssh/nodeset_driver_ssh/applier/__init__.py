@@ -1,0 +1,1 @@
+"""User-data as steps that a host takes by itself: ``cloud_config`` reads, ``plan`` orders, ``bundle`` packs. Pure."""
