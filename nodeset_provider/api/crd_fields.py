@@ -15,17 +15,17 @@ from typing import Any
 
 from nodeset_provider.api import cel, names
 from nodeset_provider.api.cel import Rule
+from nodeset_provider.api.crd_join import JOIN_FIELDS
 from nodeset_provider.api.crd_schema import Constraints
 from nodeset_provider.api.machine import Failure, MachineSpec, MachineStatus, MachineTemplate, NodeReference
 from nodeset_provider.api.meta import Condition, SecretReference, Taint
 from nodeset_provider.api.nodeclass import (
     File,
-    Join,
-    KubeletSettings,
     NodeClassSpec,
     NodeClassStatus,
     Provisioning,
     ResolvedTemplate,
+    Unit,
     User,
 )
 from nodeset_provider.api.nodeset import Autoscaling, AutoscalingOptions, NodeSetSpec, NodeSetStatus
@@ -76,23 +76,7 @@ _TAINTS: _Keys = {
     **cel.rules(_NOT_OURS),
 }
 
-# --- quantities -----------------------------------------------------------------------------------------------------
-_QUANTITY = Rule(
-    "isQuantity(self) && !self.startsWith('-')", 'must be a quantity of 0 or more in quotes, such as "100m" or "1Gi"'
-)
-_RESERVED_RESOURCES = ("cpu", "memory", "ephemeral-storage", "pid")
-"""What a kubelet can reserve (KubeletConfiguration kubeReserved, systemReserved)."""
-_EVICTION_SIGNALS = (
-    "memory.available",
-    "nodefs.available",
-    "nodefs.inodesFree",
-    "imagefs.available",
-    "imagefs.inodesFree",
-    "containerfs.available",
-    "containerfs.inodesFree",
-    "pid.available",
-)
-"""Signals of the kubelet's eviction manager that can have a hard threshold."""
+# --- prices ---------------------------------------------------------------------------------------------------------
 _DECIMAL = cel.text(
     32,
     cel.matches(
@@ -100,15 +84,6 @@ _DECIMAL = cel.text(
         'pricePerHour must be a decimal number in quotes without sign or currency, such as "0.096"',
     ),
 )
-
-
-def _reserved(field: str) -> _Keys:
-    return {
-        "maxProperties": len(_RESERVED_RESOURCES),
-        "additionalProperties": cel.text(32, _QUANTITY),
-        **cel.rules(cel.keys_among(_RESERVED_RESOURCES, field)),
-    }
-
 
 # --- status ---------------------------------------------------------------------------------------------------------
 _CONDITIONS: _Keys = {"maxItems": 16, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -129,6 +104,12 @@ def _fraction(field: str) -> _Keys:
 def _seconds(field: str) -> _Keys:
     return cel.rules(cel.between(0, _NEVER, field))
 
+
+_COMMANDS: _Keys = {
+    "maxItems": 64,
+    "items": {"minLength": 1, "maxLength": 16384},
+    "x-kubernetes-list-type": "atomic",
+}
 
 FIELDS: Constraints = {
     Taint: {
@@ -166,39 +147,13 @@ FIELDS: Constraints = {
     },
     ResolvedTemplate: {"taints": {"maxItems": 2 * _MAX_TAINTS, "x-kubernetes-list-type": "atomic"}},
     NodeClassStatus: {"observed_generation": {"format": "int64"}, "conditions": _CONDITIONS},
-    Join: {
-        "endpoint": cel.text(
-            2048,
-            Rule(
-                "isURL(self) && url(self).getScheme() == 'https' && url(self).getHostname() != ''",
-                "endpoint must be an https URL that machines can reach, such as https://10.0.0.1:6443",
-            ),
-        ),
-    },
-    KubeletSettings: {
-        "max_pods": cel.rules(cel.between(1, 10000, "maxPods")),
-        "kube_reserved": _reserved("kubeReserved"),
-        "system_reserved": _reserved("systemReserved"),
-        "eviction_hard": {
-            "maxProperties": len(_EVICTION_SIGNALS),
-            "additionalProperties": cel.text(
-                32,
-                Rule(
-                    "self.matches('^(100|[0-9]{1,2}([.][0-9]+)?)%$') || isQuantity(self) && !self.startsWith('-')",
-                    'must be a quantity or a percentage in quotes, such as "100Mi" or "10%"',
-                ),
-            ),
-            **cel.rules(cel.keys_among(_EVICTION_SIGNALS, "evictionHard")),
-        },
-        "feature_gates": {
-            "maxProperties": 64,
-            **cel.rules(cel.keys_match("^[A-Za-z][A-Za-z0-9]*$", "featureGates takes names such as NodeSwap")),
-        },
-    },
+    **JOIN_FIELDS,
     Provisioning: {
         "users": {"maxItems": 32, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         "files": {"maxItems": 64, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["path"]},
-        "commands": {"maxItems": 64, "items": {"minLength": 1, "maxLength": 16384}, "x-kubernetes-list-type": "atomic"},
+        "units": {"maxItems": 32, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        "commands": _COMMANDS,
+        "commands_after_join": _COMMANDS,
     },
     User: {
         "name": cel.text(
@@ -217,6 +172,16 @@ FIELDS: Constraints = {
                 ),
             ),
         },
+    },
+    Unit: {
+        "name": cel.text(
+            255,
+            cel.matches(
+                "^[A-Za-z0-9:_.@-]+[.](service|socket|timer|path|mount|automount|swap|target|slice|device)$",
+                "name must be a systemd unit with its suffix, such as tuning.service",
+            ),
+        ),
+        "content": {"maxLength": 65536},
     },
     File: {
         "path": cel.text(

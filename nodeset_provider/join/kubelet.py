@@ -7,6 +7,7 @@ tell (``api/crd_fields.py`` has the rules that it can) is refused here.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ def kubelet_settings(request: JoinRequest) -> dict[str, Any]:
     """
     settings = request.template.join.kubelet
     check_feature_gates(f"{_FIELD}.featureGates", settings.feature_gates)
+    for index, address in enumerate(settings.cluster_dns):
+        _check_address(f"{_FIELD}.clusterDNS[{index}]", address)
     fields: dict[str, Any] = {
         "maxPods": settings.max_pods,
         "evictionHard": eviction_hard(settings),
@@ -109,6 +112,13 @@ def bootstrap_kubeconfig(request: JoinRequest, cluster: Mapping[str, str]) -> di
         "contexts": [{"name": "bootstrap", "context": {"cluster": "cluster", "user": "bootstrap"}}],
         "current-context": "bootstrap",
     }
+
+
+def _check_address(field: str, address: str) -> None:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        raise InvalidJoin(field, f"{address!r} is no IP address; write for example 10.96.0.10") from None
 
 
 def _shutdown(settings: KubeletSettings) -> dict[str, str]:

@@ -20,9 +20,16 @@ def test_defaults_are_filled_in_where_nobody_said_anything(admin: API, node_set:
     assert node_set.now["spec"]["autoscaling"] == {"maxReplicas": 3, "minReplicas": 0}
     node_class.patch({"spec": {"provisioning": {"files": [{"path": "/etc/motd"}]}}})
     spec = node_class.now["spec"]
-    assert spec["join"] == {"mode": "Bootstrap", "format": "CloudInit", "kubelet": {"maxPods": 110}}
+    assert spec["join"] == {
+        "mode": "Bootstrap",
+        "format": "CloudInit",
+        "kubelet": {"maxPods": 110, "servingCertificate": True},
+        "kubeadm": {"discovery": "Token"},
+    }
     assert spec["launchTimeoutSeconds"] == 900
-    assert spec["provisioning"]["files"] == [{"path": "/etc/motd", "owner": "root:root", "permissions": "0644"}]
+    assert spec["provisioning"]["files"] == [
+        {"path": "/etc/motd", "encoding": "Text", "owner": "root:root", "permissions": "0644"}
+    ]
 
 
 def test_config_is_kept_as_it_was_given(node_set: Object) -> None:
