@@ -215,7 +215,9 @@ async def test_set_that_adds_too_much_to_its_class_is_told_before_any_machine_is
     world = World()
     world.cloud.user_data_limit = 5000
     world.put_class()
-    world.put_set(replicas=1, taints=[{"key": f"taint-{n}", "effect": "NoSchedule"} for n in range(300)])
+    random = Random(0)
+    taints = [{"key": f"taint-{random.randbytes(16).hex()}", "effect": "NoSchedule"} for _ in range(300)]
+    world.put_set(replicas=1, taints=taints)
     await world.start()
     await world.pass_time(5)
     assert ready(world)[1] == "UserDataTooLarge"
