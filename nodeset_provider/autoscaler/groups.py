@@ -28,6 +28,9 @@ OUT_OF_RESOURCES: Final = 1
 """cloudprovider.OutOfResourcesErrorClass: the autoscaler tries another group."""
 OTHER_ERROR: Final = 99
 """cloudprovider.OtherErrorClass."""
+MESSAGE_LIMIT: Final = 256
+"""Characters of a failure's message: the autoscaler repeats it in a log line for each instance and each loop. People
+read the whole of it at the Machine."""
 _SLOT_DIGITS: Final = 10
 """Of a replica's number (int32). Python refuses to read numbers that are much longer."""
 _OUT_OF_RESOURCES_CODES: Final = frozenset({"InsufficientCapacity", "QuotaExceeded"})
@@ -138,6 +141,10 @@ def _instance(machine: Machine, *, leaving: bool) -> pb.Instance:
     return pb.Instance(id=instance_id(machine), status=status)
 
 
+def _shortened(message: str) -> str:
+    return message if len(message) <= MESSAGE_LIMIT else f"{message[: MESSAGE_LIMIT - 1]}…"
+
+
 def _tell_failure(machine: Machine, status: pb.InstanceStatus) -> None:
     """Creating + errorInfo: the autoscaler gives the scale-up up, backs the group off and deletes the instance.
 
@@ -151,5 +158,5 @@ def _tell_failure(machine: Machine, status: pb.InstanceStatus) -> None:
         return
     # An empty code would mean "no error" to the autoscaler.
     status.errorInfo.errorCode = failure.code or "LaunchFailed"
-    status.errorInfo.errorMessage = failure.message
+    status.errorInfo.errorMessage = _shortened(failure.message)
     status.errorInfo.instanceErrorClass = OUT_OF_RESOURCES if failure.code in _OUT_OF_RESOURCES_CODES else OTHER_ERROR

@@ -19,7 +19,7 @@ from nodeset_provider.api.names import (
     LABEL_TEMPLATE_HASH,
 )
 from nodeset_provider.api.nodeset import NodeSet
-from nodeset_provider.controllers.machine.observed import has_failed
+from nodeset_provider.controllers.machine.observed import cannot_become
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,19 @@ def belongs(machine: Machine, nodeset: NodeSet) -> bool:
 
 
 def is_hopeless(nodeset: NodeSet, machine: Machine, template_hash: str) -> bool:
-    """Whether it failed to launch under a template that was mended since; a set of the autoscaler leaves that to it."""
+    """Whether it failed to start or to join by a template that was mended since: what it is made from never changes.
+
+    A set of the autoscaler leaves that to it.
+    """
     if not template_hash or nodeset.spec.autoscaling is not None:
         return False
-    return machine.metadata.labels.get(LABEL_TEMPLATE_HASH) != template_hash and has_failed(machine)
+    return machine.metadata.labels.get(LABEL_TEMPLATE_HASH) != template_hash and cannot_become(machine)
 
 
 def _last_to_stay(machine: Machine) -> tuple[int, str, str]:
     """The greater, the sooner it goes: what gives least goes first, of equals the youngest."""
     conditions: list[Condition] = machine.status.conditions
-    if has_failed(machine):
+    if cannot_become(machine):
         rank = 4
     elif not is_true(conditions, CONDITION_LAUNCHED):
         rank = 3

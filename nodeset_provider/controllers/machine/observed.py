@@ -13,7 +13,7 @@ from nodeset_provider.api.names import (
     TAINT_UNREGISTERED,
 )
 from nodeset_provider.api.node import Node
-from nodeset_provider.controllers.machine.memory import Memory
+from nodeset_provider.controllers.machine.memory import HICCUPS, REASON_TOKEN_NOT_WRITTEN, Memory
 from nodeset_provider.controllers.placeholder.recognise import is_placeholder_of, placeholder_uid
 from nodeset_provider.controllers.times import from_rfc3339
 from nodeset_provider.driverkit.contract import InstanceKey
@@ -36,6 +36,9 @@ NOTHING_MADE = frozenset(
 """Reasons of Launched=False with which it is vouched for that the attempt left nothing in the cloud."""
 FINAL = NOTHING_MADE | {REASON_INSTANCE_FAILED, REASON_INSTANCE_GONE}
 """Reasons of Launched=False that close the attempt. All others are troubles that may pass."""
+
+_PASSING = HICCUPS | {REASON_NOT_SETTLED, REASON_TOKEN_NOT_WRITTEN}
+"""Reasons of Launched=False that have nothing to do with what the machine is made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,15 @@ def has_failed(machine: Machine) -> bool:
     """Whether its current attempt is over without a machine."""
     launched = find_condition(machine.status.conditions, CONDITION_LAUNCHED)
     return launched is not None and launched.status == "False" and launched.reason in FINAL
+
+
+def cannot_become(machine: Machine) -> bool:
+    """Whether it gets no further as it is: its attempt is over, or what keeps it from starting will not pass."""
+    launched = find_condition(machine.status.conditions, CONDITION_LAUNCHED)
+    registered = find_condition(machine.status.conditions, CONDITION_REGISTERED)
+    if registered is not None and registered.reason == REASON_REGISTRATION_TIMEOUT:
+        return True
+    return launched is not None and launched.status == "False" and launched.reason not in _PASSING
 
 
 def is_unsettled(machine: Machine) -> bool:

@@ -135,6 +135,16 @@ async def test_a_launch_failure_is_creating_with_error_info(world: World, code: 
     assert status.errorInfo.instanceErrorClass == error_class
 
 
+async def test_a_long_failure_is_shortened_for_the_autoscaler(world: World) -> None:
+    """It repeats the message in a log line for each instance and each loop."""
+    world.node_set(replicas=1)
+    world.failed(world.machine(name="a-1"), "InvalidSpec", "no such image" + " and so on" * 100)
+    told = (await world.instances())["nodeset://pending/a-1"].errorInfo.errorMessage
+    assert told.startswith("no such image and so on")
+    assert len(told) == 256
+    assert told.endswith("…")
+
+
 async def test_a_machine_that_did_not_join_in_its_time_is_creating_with_error_info(world: World) -> None:
     """§3: it would otherwise be waited for until the autoscaler's own time-out, and no other group be tried."""
     world.node_set(replicas=1)

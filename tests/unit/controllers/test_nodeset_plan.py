@@ -1,10 +1,12 @@
 """Which Machines go and how many come: it converges, and takes nobody whom nobody named."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from testbed.objects import condition, machine, nodeset
 
 from nodeset_provider.api.machine import Machine
+from nodeset_provider.api.meta import Condition
 from nodeset_provider.api.nodeset import Autoscaling
 from nodeset_provider.controllers.nodeset_plan import active, decide
 
@@ -96,14 +98,33 @@ def test_entry_of_an_unknown_machine_is_pruned_only_when_confirmed() -> None:
     assert plan.confirm == ("gone",)
 
 
-def test_attempt_that_failed_under_a_mended_template_is_replaced_unless_the_autoscaler_does_it() -> None:
-    failed = machine("a", conditions=STATES["failed"], template_hash="old")
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        STATES["failed"],
+        [condition("Launched", "False", "InstanceFailed")],
+        [condition("Launched", "False", "SecretNotFound")],
+        [condition("Launched"), condition("Registered", "False", "RegistrationTimeout")],
+    ],
+    ids=["refused", "never runs", "no credentials", "never joined"],
+)
+def test_machine_that_failed_by_a_template_that_was_mended_is_replaced_unless_the_autoscaler_does_it(
+    conditions: list[Condition],
+) -> None:
+    failed = machine("a", conditions=conditions, template_hash="old")
     assert decide(nodeset(replicas=1), [failed], template_hash="new").delete == (failed,)
     assert decide(nodeset(replicas=1), [failed], template_hash="old").delete == ()
     autoscaled = nodeset(replicas=1, autoscaling=Autoscaling(max_replicas=3))
     assert decide(autoscaled, [failed], template_hash="new").delete == ()
 
 
-def test_running_machine_of_an_old_template_stays() -> None:
-    running = machine("a", conditions=STATES["running"], template_hash="old")
-    assert decide(nodeset(replicas=1), [running], template_hash="new").delete == ()
+@pytest.mark.parametrize("reason", ["Transient", "Throttled", "NotSettled", "BootstrapTokenNotWritten"])
+def test_machine_that_time_may_still_help_is_not_replaced_for_an_edit(reason: str) -> None:
+    waiting = machine("a", conditions=[condition("Launched", "False", reason)], template_hash="old")
+    assert decide(nodeset(replicas=1), [waiting], template_hash="new").delete == ()
+
+
+@pytest.mark.parametrize("state", ["new", "launched", "registered", "running"])
+def test_healthy_machine_of_an_old_template_stays(state: str) -> None:
+    healthy = machine("a", conditions=STATES[state], template_hash="old")
+    assert decide(nodeset(replicas=1), [healthy], template_hash="new").delete == ()

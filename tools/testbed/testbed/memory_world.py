@@ -162,10 +162,10 @@ class World:
 
     # --- people -------------------------------------------------------------------------------------------------------
 
-    def give_secret(self, values: dict[str, str]) -> None:
-        """The Secret that classes name."""
+    def give_secret(self, values: dict[str, str], *, name: str = SECRET) -> None:
+        """The Secret that classes name, or another one."""
         path = SECRETS.within(NAMESPACE).path()
-        self.api.write(path, SECRET, {"metadata": {"namespace": NAMESPACE}, "stringData": values})
+        self.api.write(path, name, {"metadata": {"namespace": NAMESPACE}, "stringData": values})
 
     def take_secret(self) -> None:
         """Delete it."""
