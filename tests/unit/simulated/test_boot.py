@@ -84,7 +84,10 @@ class FakeApiServer:
             if self.on_node is not None:
                 await self.on_node()
             return web.json_response(body, status=409 if known else 201)
-        self.nodes[name]["status"] = body["status"]
+        metadata = self.nodes[name]["metadata"]
+        for kind, values in body.get("metadata", {}).items():
+            metadata[kind] = metadata.get(kind, {}) | values
+        self.nodes[name]["status"] = body.get("status", self.nodes[name].get("status", {}))
         return web.json_response(self.nodes[name])
 
     def _sign(self, request: str) -> str:
@@ -147,7 +150,7 @@ async def cloud(folder: Path) -> AsyncIterator[tuple[Any, CloudAdmin]]:
         await driver.close()
 
 
-def machine(server: FakeApiServer, name: str = "node-1") -> CreateRequest:
+def machine(server: FakeApiServer, name: str = "node-1", flags: str = "") -> CreateRequest:
     kubeconfig = {
         "clusters": [{"name": "c", "cluster": {"server": server.url, "certificate-authority": "/ca"}}],
         "users": [{"name": "u", "user": {"token": server.token}}],
@@ -155,7 +158,8 @@ def machine(server: FakeApiServer, name: str = "node-1") -> CreateRequest:
         "current-context": "x",
     }
     start = (
-        f"[Service]\nExecStart=\nExecStart=kubelet --bootstrap-kubeconfig=/b --kubeconfig=/k --hostname-override={name}"
+        "[Service]\nExecStart=\nExecStart=kubelet --bootstrap-kubeconfig=/b --kubeconfig=/k "
+        f"--hostname-override={name} {flags}"
     )
     files = {
         "/ca": server.authority.pair.certificate.decode(),
@@ -207,6 +211,25 @@ async def test_node_is_registered_not_ready_and_then_ready(api_server: FakeApiSe
     assert seen == [False]
     assert is_ready(api_server)
     assert len(api_server.requests) == 1
+
+
+async def test_of_a_node_that_exists_only_what_a_kubelet_changes_is_changed(
+    api_server: FakeApiServer, tmp_path: Path
+) -> None:
+    taint = {"key": "mine", "effect": "NoSchedule"}
+    metadata = {"name": "node-1", "labels": {"kubernetes.io/arch": "wrong", "mine": "yes"}}
+    api_server.nodes["node-1"] = {"metadata": metadata, "spec": {"taints": [taint]}}
+    async with cloud(tmp_path) as (driver, _):
+        told = "--node-labels=team=blue,topology.kubernetes.io/zone=z --provider-id=sim://1"
+        await driver.create(machine(api_server, flags=told))
+        await until(lambda: is_ready(api_server))
+    node = api_server.nodes["node-1"]
+    assert node["spec"] == {"taints": [taint]}, "no provider id, none of the taints that it registers with"
+    assert node["metadata"]["labels"]["mine"] == "yes"
+    assert node["metadata"]["labels"]["kubernetes.io/arch"] != "wrong"
+    assert node["metadata"]["labels"]["topology.kubernetes.io/zone"] == "z", "one of its default labels"
+    assert "team" not in node["metadata"]["labels"], "none of those"
+    assert node["status"]["nodeInfo"]["kubeletVersion"]
 
 
 async def test_device_plugins_resources_come_with_the_first_status(api_server: FakeApiServer, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class ApiServers:
                 )
         return base64.b64decode(found.certificate) if found.certificate else None
 
-    async def register(  # noqa: PLR0913 - the three bodies of one registration
+    async def register(
         self,
         join: Join,
         certificate: bytes,
