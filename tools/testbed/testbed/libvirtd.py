@@ -104,6 +104,11 @@ class Libvirtd:
         return self._folder / "pool"
 
     @property
+    def inside(self) -> tuple[str, ...]:
+        """Put before a command line, it runs the command where the daemon's files are; it ends with the daemon."""
+        return ("nsenter", f"--target={self._first_pid()}", "--mount", "--pid")
+
+    @property
     def enter(self) -> tuple[str, ...]:
         """Put before a command line, it runs the command where the guests' network is."""
         return ("nsenter", f"--target={self._first_pid()}", "--net")
@@ -126,10 +131,17 @@ class Libvirtd:
         Raises:
             ProcessFailedError: it ended, or was not ready within a minute.
         """
-        inside = ("nsenter", f"--target={self._first_pid()}", "--mount", "--pid", "--net")
         self._daemon = Process(
             "libvirtd",
-            [*inside, "libvirtd", "--config", "/etc/libvirt/libvirtd.conf", "--pid-file", "/run/libvirtd.pid"],
+            [
+                *self.inside,
+                "--net",
+                "libvirtd",
+                "--config",
+                "/etc/libvirt/libvirtd.conf",
+                "--pid-file",
+                "/run/libvirtd.pid",
+            ],
             log=self._folder / "libvirtd.log",
         )
         self._daemon.wait_until(self._ready, timeout=_READY_SECONDS, what="network and pool were active")
