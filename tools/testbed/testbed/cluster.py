@@ -117,16 +117,16 @@ def install(control_plane: ControlPlane) -> None:
 
 
 def grant_credentials(control_plane: ControlPlane, name: str, cloud: SimulatedCloud) -> None:
-    """Make the Secret of a cloud account, and let the provider read this one: each is granted by its name."""
+    """Make the Secret of a cloud account, and let the provider read it."""
+    grant_secret(control_plane, name, {"endpoint": cloud.endpoint, "token": cloud.token})
+
+
+def grant_secret(control_plane: ControlPlane, name: str, content: Mapping[str, str]) -> None:
+    """Make a Secret for ``spec.credentialsRef``, and let the provider read this one: each is granted by its name."""
     metadata = {"name": name, "namespace": NAMESPACE}
     rbac = "rbac.authorization.k8s.io"
     items: list[dict[str, Any]] = [
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": metadata,
-            "stringData": {"endpoint": cloud.endpoint, "token": cloud.token},
-        },
+        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": dict(content)},
         {
             "apiVersion": f"{rbac}/v1",
             "kind": "Role",

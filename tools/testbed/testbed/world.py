@@ -10,7 +10,7 @@ import base64
 import contextlib
 import json
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -116,12 +116,15 @@ class World:
             }
         )
 
-    def load(self, name: str, *, replicas: int, cpu: str, **pod: Any) -> None:
-        """A Deployment whose pods ask for that much CPU."""
+    def load(
+        self, name: str, *, replicas: int, cpu: str, container: Mapping[str, Any] | None = None, **pod: Any
+    ) -> None:
+        """A Deployment whose pods ask for that much CPU. ``container``: what it has otherwise than kwok needs."""
         container = {
             "name": "load",
             "image": "registry.k8s.io/pause:3.10",
             "resources": {"requests": {"cpu": cpu, "memory": "100Mi"}},
+            **(container or {}),
         }
         labels = {"app": name}
         self.apply(
