@@ -6,9 +6,10 @@ Clouds refuse user-data above a limit (EC2: 16 KiB); a class that can never laun
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -26,16 +27,17 @@ _CLIENT_TOKEN: Final = f"{_NOISE[:8]}-{_NOISE[8:12]}-{_NOISE[12:16]}-{_NOISE[16:
 _COMPRESSED_SPREAD: Final = 64
 """Bytes by which compressed user-data of equal length before may differ from one name to another."""
 
-_PARTS: Final = (
-    ("provisioning", "files", "spec.provisioning.files"),
-    ("provisioning", "units", "spec.provisioning.units"),
-    ("provisioning", "commands", "spec.provisioning.commands"),
-    ("provisioning", "commands_after_join", "spec.provisioning.commandsAfterJoin"),
-    ("provisioning", "users", "spec.provisioning.users"),
-    ("join", "ca_certificates", "spec.join.caCertificates"),
-    ("join", "registry_mirrors", "spec.join.registryMirrors"),
-)
-"""What a person may make shorter, where in the template it is and what it is called in the class."""
+_PARTS: Final = {
+    "spec.provisioning.files": ("provisioning", "files"),
+    "spec.provisioning.units": ("provisioning", "units"),
+    "spec.provisioning.commands": ("provisioning", "commands"),
+    "spec.provisioning.commandsAfterJoin": ("provisioning", "commands_after_join"),
+    "spec.provisioning.users": ("provisioning", "users"),
+    "spec.join.caCertificates": ("join", "ca_certificates"),
+    "spec.join.registryMirrors": ("join", "registry_mirrors"),
+    "spec.join.kubeadm.patches": ("join", "kubeadm", "patches"),
+}
+"""What a person may make shorter: its name in the class, and where in the template it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,12 @@ def _remedy(request: JoinRequest, delivery: Delivery, total: int) -> str:
 
 def _without_each(template: MachineTemplate) -> Iterator[tuple[str, MachineTemplate]]:
     """Each entry's name in the class, and the template without it."""
-    for section, field, name in _PARTS:
-        whole = getattr(template, section)
-        entries = getattr(whole, field)
+    for name, path in _PARTS.items():
+        entries: list[Any] = operator.attrgetter(".".join(path))(template)
         for index in range(len(entries)):
-            rest = [*entries[:index], *entries[index + 1 :]]
-            yield (
-                f"{name}[{index}]",
-                msgspec.structs.replace(template, **{section: msgspec.structs.replace(whole, **{field: rest})}),
-            )
+            yield f"{name}[{index}]", _replaced(template, path, [*entries[:index], *entries[index + 1 :]])
+
+
+def _replaced(whole: msgspec.Struct, path: Sequence[str], value: list[Any]) -> Any:  # noqa: ANN401 - as the struct has it
+    field, *rest = path
+    return msgspec.structs.replace(whole, **{field: _replaced(getattr(whole, field), rest, value) if rest else value})

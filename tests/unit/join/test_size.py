@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from nodeset_provider.api.nodeclass import File, Join, Provisioning, User
+from nodeset_provider.api.nodeclass import File, Join, KubeadmJoin, Patch, Provisioning, User
 from nodeset_provider.join import BootstrapToken, Delivery, InvalidJoin, JoinRequest, render_user_data, user_data_size
 
 MakeRequest = Callable[..., JoinRequest]
@@ -67,6 +67,18 @@ def test_problem_says_how_many_bytes_of_what_are_too_many_and_the_remedy(make_re
         (
             {"provisioning": Provisioning(users=[User(name="a", ssh_authorized_keys=[noise(9000)])])},
             "spec.provisioning.users[0]",
+        ),
+        (
+            {
+                "join": Join(
+                    mode="Kubeadm",
+                    kubeadm=KubeadmJoin(
+                        discovery="File",
+                        patches=[Patch(target="kubeletconfiguration", content=f"# {noise(9000)}")],
+                    ),
+                )
+            },
+            "spec.join.kubeadm.patches[0]",
         ),
     ],
 )
