@@ -86,11 +86,11 @@ def test_settings_in_examples_can_be_served(pages: Pages, tmp_path: Path) -> Non
 
 
 def test_make_targets_exist(pages: Pages) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", pages.text("Makefile"), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", pages.text("Makefile"), flags=re.MULTILINE))
     named = {
         (path, target)
         for path, text in pages.all()
-        for target in re.findall(r"(?:^|`|^\s+)make ([a-z][a-z-]*)", text, flags=re.MULTILINE)
+        for target in re.findall(r"(?:^|`|^\s+)make ([a-z][a-z0-9-]*)", text, flags=re.MULTILINE)
     }
     assert len(named) > 5
     assert not {(path, target) for path, target in named if target not in targets}

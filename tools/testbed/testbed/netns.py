@@ -8,6 +8,7 @@ makes (network and mount), which end with the last process in them, however that
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 NAME = "nodeset-testbed"
@@ -34,14 +35,20 @@ def current() -> str | None:
 
 
 def main() -> None:
-    """Entry point: becomes the command, inside."""
+    """Entry point: becomes the command, inside. ``--or-without``: outside, where nobody may make namespaces."""
     command = sys.argv[1:]
+    without = command[:1] == ["--or-without"]
+    if without:
+        del command[0]
     if not command:
-        sys.exit("usage: python -m testbed.netns COMMAND [ARGUMENT...]")
-    if os.geteuid() != 0:
-        sys.exit("testbed.netns: needs root to make a network namespace")
-    arguments = ["unshare", "--net", "--mount", "--propagation=private", "sh", "-euc", _ENTER, "sh", *command]
-    os.execvp(arguments[0], arguments)  # noqa: S606
+        sys.exit("usage: python -m testbed.netns [--or-without] COMMAND [ARGUMENT...]")
+    absent = [program for program in ("unshare", "ip", "mount") if shutil.which(program) is None]
+    reason = f"{', '.join(absent)} not in PATH" if absent else "" if os.geteuid() == 0 else "needs root"
+    if reason and not without:
+        sys.exit(f"testbed.netns: no network of its own: {reason}")
+    if not reason:
+        command = ["unshare", "--net", "--mount", "--propagation=private", "sh", "-euc", _ENTER, "sh", *command]
+    os.execvp(command[0], command)  # noqa: S606
 
 
 if __name__ == "__main__":
