@@ -33,10 +33,12 @@ ALL = manifests(DEPLOY)
 
 
 def one(kind: str, name: str, namespace: str = "") -> Manifest:
+    """Of that kind and name, but for the examples, which make others like it."""
     (found,) = (
         document
-        for _, document in ALL
-        if document["kind"] == kind
+        for path, document in ALL
+        if "examples" not in path.parts
+        and document["kind"] == kind
         and document["metadata"]["name"] == name
         and document["metadata"].get("namespace", "") == namespace
     )
