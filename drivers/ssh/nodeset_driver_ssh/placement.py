@@ -92,6 +92,7 @@ class Placement:
 
         Raises InsufficientCapacity where all hosts are taken; Transient or Unauthorized where too few answer.
         """
+        noted: set[str] = set()
         while True:
             survey = await self._survey(token)
             if survey.owner is not None:
@@ -101,14 +102,17 @@ class Placement:
                 raise Transient(survey.doubt.message)
             if survey.closed:
                 raise InvalidSpec("the machine of this token was deleted; it is not made again")
-            if not survey.open:
-                await self._note(token, await self._free(token, survey))
+            target = survey.open[0] if survey.open else await self._free(token, survey)
+            if target.id not in noted:
+                # By ourselves, even where a note is there: who wrote it may not have reached enough witnesses.
+                await self._note(token, target)
+                noted.add(target.id)
                 continue
             for other in survey.open[1:]:
                 state = await self.calls.fence(other, token)
                 if state.token == token:
                     return state
-            state = await self.calls.claim(survey.open[0], token)
+            state = await self.calls.claim(target, token)
             if state.token == token:
                 return state
 
