@@ -45,7 +45,10 @@ def unknown_fields(value: object, schema: dict[str, Any], path: str) -> list[str
     for name, item in value.items():
         here = f"{path}.{name}"
         known = schema["properties"].get(name)
-        found += [here] if known is None else unknown_fields(item, known, here)
+        if known is not None:
+            found += unknown_fields(item, known, here)
+        elif not schema.get("x-kubernetes-preserve-unknown-fields"):
+            found.append(here)
     return found
 
 
