@@ -34,7 +34,7 @@ NEEDED: list[Permission] = [
     *((verb, "coordination.k8s.io", "leases", OWN, "nodeset-provider") for verb in ("get", "update")),
     ("create", "coordination.k8s.io", "leases", OWN, ""),
     *((verb, "", "secrets", "kube-system", "") for verb in ("create", "patch", "delete")),
-    *((verb, "", "events", "default", "") for verb in ("create", "patch")),
+    *((verb, "", "events", "default", "") for verb in ("create", "patch", "list")),
 ]
 """Written down from what the code calls, not from the roles."""
 
@@ -71,7 +71,7 @@ REFUSED: list[Permission] = [
     ),
     *((verb, "coordination.k8s.io", "leases", OWN, "another") for verb in ("get", "update", "delete")),
     ("update", "coordination.k8s.io", "leases", "kube-node-lease", "nodeset-provider"),
-    ("create", "", "events", "kube-system", ""),
+    *((verb, "", "events", "kube-system", "") for verb in ("create", "list")),
     *((verb, "rbac.authorization.k8s.io", "clusterroles", "", "") for verb in ("create", "bind", "escalate", "patch")),
     ("impersonate", "", "users", "", ""),
     ("create", "", "serviceaccounts/token", OWN, "nodeset-provider"),
