@@ -1,18 +1,12 @@
 """The controllers on a real control plane, with machines that really join: what only the real one can show."""
 
 import asyncio
-import base64
 import json
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from nodeset_driver_simulated.admin import CloudAdmin
 from nodeset_driver_simulated.knobs import Fault
 from nodeset_driver_simulated.wire import Ledger
@@ -189,49 +183,3 @@ def test_deleting_a_set_takes_its_machines_and_their_nodes(world: World) -> None
     world.wait_gone("whole")
     assert world.counts("whole") == (3, 0)
     assert not [node for node in world.get("nodes")["items"] if node["metadata"]["name"].startswith("whole-")]
-
-
-def test_token_of_one_machine_gets_no_certificate_for_another_node(world: World, tmp_path: Path) -> None:
-    world.put(world.nodeset("thief", "small", 0))
-    until("resolved", lambda: "template" in world.status("thief"))
-    world.fault(Fault(kind="bootNever", operation="create", machine="thief-*"))
-    world.cluster.kubectl("scale", "nodeset/thief", "--replicas=1")
-    until("launched", lambda: bool(world.machines("thief")) and "providerID" in world.machines("thief")[0]["status"])
-    machine = world.machines("thief")[0]["metadata"]["name"]
-    found = world.get("secrets", "-nkube-system", "--field-selector=type=bootstrap.kubernetes.io/token")["items"]
-    data = next(s["data"] for s in found if base64.b64decode(s["data"]["auth-extra-groups"]).endswith(machine.encode()))
-    token = f"{base64.b64decode(data['token-id']).decode()}.{base64.b64decode(data['token-secret']).decode()}"
-    request = {
-        "apiVersion": "certificates.k8s.io/v1",
-        "kind": "CertificateSigningRequest",
-        "metadata": {"name": "stolen"},
-        "spec": {
-            "request": base64.b64encode(_request("system:node:somebody-else")).decode(),
-            "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
-            "usages": ["client auth", "digital signature"],
-        },
-    }
-    nobody = tmp_path / "kubeconfig"
-    config = json.loads(world.cluster.kubectl("config", "view", "--raw", "-ojson"))
-    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
-    nobody.write_text(json.dumps(config))
-    world.cluster.control_plane.kubectl("create", "-f-", input=json.dumps(request), kubeconfig=nobody)
-
-    def told() -> bool:
-        events = world.get("events", "-ndefault", f"--field-selector=involvedObject.name={machine}")["items"]
-        return any(event["reason"] == "CertificateRefused" for event in events)
-
-    until("told", told)
-    assert "conditions" not in world.get("csr/stolen")["status"]
-    world.cluster.kubectl("delete", "nodeset/thief", "--wait=false")
-    world.wait_gone("thief")
-    world.cluster.kubectl("delete", "csr/stolen")
-
-
-def _request(name: str) -> bytes:
-    subject = x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"), x509.NameAttribute(NameOID.COMMON_NAME, name)]
-    )
-    key = ec.generate_private_key(ec.SECP256R1())
-    made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-    return made.public_bytes(serialization.Encoding.PEM)

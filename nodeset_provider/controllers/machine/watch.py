@@ -41,7 +41,7 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
     left = _time_left(o, timeout)
     if left <= 0:
         return unexplained(o, _obstacle(o)) or failed(
-            o, CONDITION_REGISTERED, REASON_REGISTRATION_TIMEOUT, _why_late(o, timeout)
+            o, CONDITION_REGISTERED, REASON_REGISTRATION_TIMEOUT, _why_late(o, timeout), final=True
         )
     if not memory.token_ensured and o.machine.status.node_ref is None:
         # Another process launched it, with a token that may end before the time that we give the machine.

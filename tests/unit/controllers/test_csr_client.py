@@ -129,7 +129,7 @@ def test_a_node_that_is_there_already_is_waited_for_unless_the_request_is_wrong_
 
 
 def placeholder(uid: str) -> Node:
-    return node(uid=uid, ready=False, annotations={ANNOTATION_NODE_CLASS: "small"})
+    return node(uid=uid, kubelet="", annotations={ANNOTATION_NODE_CLASS: "small"})
 
 
 def test_the_node_that_the_machine_was_made_for_is_no_obstacle() -> None:

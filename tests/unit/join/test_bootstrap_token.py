@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodeset_provider.join import bootstrap_token as tokens
+from nodeset_provider.join.yaml_text import yaml_text
 
 KEY = bytes(range(32))
 UID = "11111111-2222-3333-4444-555555555555"
@@ -56,6 +57,21 @@ def test_secret_is_what_the_token_authenticator_reads() -> None:
     assert data["usage-bootstrap-authentication"] == "true"
     assert "usage-bootstrap-signing" not in data
     assert data["auth-extra-groups"] == "system:bootstrappers:nodeset,system:bootstrappers:nodeset:big-x1abc"
+
+
+def test_token_that_signs_cluster_info_says_so_and_is_otherwise_the_same() -> None:
+    token, expires = tokens.derive(KEY, UID, 1), datetime(2026, 1, 1, tzinfo=UTC)
+    plain = tokens.secret_manifest(token, machine="m", expires=expires)
+    signing = tokens.secret_manifest(token, machine="m", expires=expires, signs_cluster_info=True)
+    assert signing["stringData"] == plain["stringData"] | {"usage-bootstrap-signing": "true"}
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["123456.7890123456789012", "1e2345.7890123456789012", "123456.78901234567890e1", "123456.78901234567890e9"],
+)
+def test_token_that_looks_like_a_number_is_a_string_to_every_reader_of_yaml(token: str) -> None:
+    assert yaml_text({"token": token}) == f'token: "{token}"\n'.encode()
 
 
 def test_groups_have_the_form_that_the_token_authenticator_accepts() -> None:

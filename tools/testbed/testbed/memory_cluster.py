@@ -35,7 +35,8 @@ class ClusterApi(MemoryApi):
             "name": name,
             "uid": before.get("uid") or str(uuid.uuid5(_UIDS, f"{base}/{name}/{self.version}")),
             "resourceVersion": str(self.version),
-            "creationTimestamp": before.get("creationTimestamp") or "2026-01-01T00:00:00Z",
+            "creationTimestamp": before.get("creationTimestamp")
+            or body.get("metadata", {}).get("creationTimestamp", "2026-01-01T00:00:00Z"),
             "generation": before.get("generation", 0) + (not old or old.get("spec") != body.get("spec")),
         }
         if "stringData" in body:

@@ -30,12 +30,13 @@ from testbed.faulty_cloud import FaultyCloud, FaultyFactory
 from testbed.manual_clock import ManualClock, settle
 from testbed.memory_api import Fault
 from testbed.memory_cluster import ClusterApi, ClusterClient
+from testbed.pki import Authority
 
 NAMESPACE = "provider"
 SECRET = "cloud"  # noqa: S105 - a name
 DRIVER = "faulty"
 
-CA = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+CA = Authority().pair.certificate
 
 
 class World:
@@ -93,7 +94,7 @@ class World:
                 machine_workers=8,
                 nodeset_workers=2,
                 node_class_workers=1,
-                csr_workers=1,
+                csr_workers=4,
             ),
             recorder=recorder,
             clock=self.clock,
