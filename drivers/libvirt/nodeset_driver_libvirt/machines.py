@@ -56,10 +56,10 @@ class Machines:
         """The machine of the token, made or found. An error that vouches for it has left nothing behind."""
         names = names_of(request.token)
         existing = self.find(connection, names)
+        if existing is not None and existing.belonging.cluster != request.cluster:
+            raise self._somebody_elses(names)
         if existing is not None and existing.exists:
             return existing.instance()
-        if existing is not None and existing.belonging.cluster != request.cluster:
-            raise Transient(f"{self._where}: the domain of token {names.token} is another cluster's")
         try:
             found = self.inspect(connection, config)
             with self._room.taken(connection, config, found, names):
@@ -147,6 +147,8 @@ class Machines:
                 domain_xml(config, names, belonging, paths, kvm=found.kvm),
                 extra=config.extra_xml.is_given,
             )
+        elif read_belonging(ET.fromstring(domain.XMLDesc(0))) is None:  # noqa: S314 - libvirt's own words
+            raise self._somebody_elses(names)
         wanted.check()
         if not domain.isActive():
             found.pool.make_disk(names, found.image, found.disk_size)
@@ -207,6 +209,11 @@ class Machines:
         if sighting is not None:
             self.delete(connection, names, cluster, sighting.belonging.pool)
         raise error
+
+    def _somebody_elses(self, names: Names) -> DriverError:
+        return Transient(
+            f"{self._where}: the domain with the UUID {names.token} is somebody else's; rename or remove it"
+        )
 
     def _domain(self, connection: Connection, names: Names) -> Domain | None:
         try:
