@@ -29,11 +29,9 @@ def before_launch(o: Observed) -> Action | None:
 
 
 def before_next_attempt(o: Observed) -> HandOver | None:
-    """A machine that failed had taken its placeholder over, which goes with it: the next one makes its own Node."""
-    node, uid = o.node, placeholder_uid(o.machine)
-    if node is None or node.metadata.uid != uid or is_handed_over(o.machine):
-        return None
-    return HandOver(uid)
+    """The Node that a failed machine had registered as goes with it: the next machine's kubelet makes its own."""
+    uid = placeholder_uid(o.machine)
+    return HandOver(uid) if uid and not is_handed_over(o.machine) else None
 
 
 def take_away(o: Observed) -> DeleteNode | None:

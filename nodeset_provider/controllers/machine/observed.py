@@ -10,6 +10,7 @@ from nodeset_provider.api.names import (
     CONDITION_LAUNCHED,
     CONDITION_REGISTERED,
     REASON_REGISTRATION_TIMEOUT,
+    TAINT_UNINITIALIZED,
     TAINT_UNREGISTERED,
 )
 from nodeset_provider.api.node import Node
@@ -118,14 +119,17 @@ class Observed:
         """Whether the Node of our name is this machine's.
 
         By provider id, the one that the join configuration gave it where the cloud's answer was lost; one that has
-        none yet is ours if it still carries the taint that only our join configuration gives.
+        none yet is ours if it still carries the taint that only our join configuration gives, or the one of a Node made
+        ahead of its machine that a kubelet runs as by now: no other machine has a certificate for that name.
         """
         if self.node is None or self.node.metadata.uid == self.memory.node_deleted:
             return False
         if claims(self.machine, self.node, self.provider_id):
             return True
-        joins = any(taint.key == TAINT_UNREGISTERED for taint in self.node.spec.taints)
-        return joins and not self.node.spec.provider_id
+        if self.node.spec.provider_id:
+            return False
+        keys = {taint.key for taint in self.node.spec.taints}
+        return TAINT_UNREGISTERED in keys or (TAINT_UNINITIALIZED in keys and self.node.has_kubelet)
 
     @property
     def standing_node(self) -> Node | None:

@@ -47,6 +47,11 @@ from nodeset_provider.join.token_use import chooses_node_name
 
 REASON_NAME = "NodeNameUnusable"
 REASON_TAKEN = "MachineNameTaken"
+REASON_TAKEN_OVER = "NodeTakenOver"
+TAKEN_OVER = (
+    "the machine of an earlier Node of this name registered as this one while it was being taken away, and takes it "
+    "along; create the Node again once it is gone"
+)
 REASON_NOT_CHOSEN = "NodeNameNotChosen"
 PASSING_SECONDS = 10.0
 """A driver that is out of reach is asked again after that."""
@@ -81,11 +86,23 @@ def decide(o: Observed) -> Action:
             and not o.machine.metadata.deleting
         ):
             return marks  # made again, for a Machine that exists
+        if o.node is not None and _goes_along(o.node, o.machine):
+            return Tell(o.node, REASON_TAKEN_OVER, TAKEN_OVER)
         return lost.decide(o.machine, o.node, o.answer, now=o.now, moment=o.moment)
     node = o.node
     if node is None or node.metadata.deleting or not is_placeholder(node):
         return Wait()
     return _refusal(node, o) or mark(node) or _make(node, o)
+
+
+def _goes_along(node: Node, machine: Machine) -> bool:
+    """Whether another Node than its own goes with that Machine: its kubelet was faster than its end."""
+    return (
+        machine.metadata.deleting
+        and node.has_kubelet
+        and node.metadata.uid != placeholder_uid(machine)
+        and any(taint.key == TAINT_UNINITIALIZED for taint in node.spec.taints)
+    )
 
 
 def _refusal(node: Node, o: Observed) -> Action | None:

@@ -261,6 +261,23 @@ async def test_node_made_again_with_another_wish_gets_another_machine_once_the_f
     await world.stop()
 
 
+async def test_kubelet_of_a_machine_that_goes_takes_the_next_node_along_and_that_is_told() -> None:
+    world = await started("Adopt", labels={"team": "a"})
+    its = launched(world)
+    world.delete_node(NAME)
+    world.put_node(NAME, labels={"team": "b"})
+    world.cloud.deletes_needed = 3
+    await world.settle()
+    world.join(its)
+    await world.pass_time(60)
+    nothing_is_left(world)
+    assert "NodeTakenOver" in told(world)
+    world.put_node(NAME, labels={"team": "b"})
+    await world.pass_time(10)
+    await joined(world)
+    await world.stop()
+
+
 @both
 async def test_kubectl_delete_node_after_it_joined_takes_the_machine_away_for_good(registration: str) -> None:
     world = await started(registration)

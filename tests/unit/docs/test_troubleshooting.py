@@ -20,8 +20,12 @@ CONTROLLERS = Path(nodeset_provider.controllers.__file__).parent
 # only the log says.
 OTHER_WORDS = {
     "Approved",
+    "Conflict",
+    "DeletingNode",
     "False",
+    "Handover",
     "Machine",
+    "Node",
     "NodeClass",
     "NodeSet",
     "Normal",
