@@ -194,8 +194,14 @@ def test_scale_refuses_what_the_set_refuses(node_set: Object) -> None:
     assert node_set.now["spec"]["replicas"] == 0
 
 
-def test_examples_are_accepted(installed: ControlPlane) -> None:
-    installed.kubectl("apply", "--dry-run=server", "--validate=strict", "-k", DEPLOY / "examples" / "simulated")
+@pytest.mark.parametrize("folder", ["simulated", "node-with-kubectl"])
+def test_examples_are_accepted(installed: ControlPlane, folder: str) -> None:
+    installed.kubectl("apply", "--dry-run=server", "--validate=strict", "-k", DEPLOY / "examples" / folder)
+
+
+def test_nodes_of_the_example_are_accepted(installed: ControlPlane) -> None:
+    nodes = DEPLOY / "examples" / "node-with-kubectl" / "nodes.yaml"
+    installed.kubectl("create", "--dry-run=server", "--validate=strict", "-f", nodes)
 
 
 @pytest.mark.parametrize("folder", ["base", "autoscaler"])

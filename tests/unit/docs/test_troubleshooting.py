@@ -26,6 +26,7 @@ OTHER_WORDS = {
     "Handover",
     "Machine",
     "Node",
+    "NoExecute",
     "NodeClass",
     "NodeSet",
     "Normal",
