@@ -34,7 +34,7 @@ AFTER_JOIN: Final = f"{FOLDER}/after-join"
 AFTER_JOIN_UNIT: Final = "nodeset-after-join.service"
 
 _FIELD: Final = "spec.join.eks"
-_METADATA: Final = ("169.254.169.254", "[fd00:ec2::254]")
+_METADATA: Final = ("169.254.169.254", "fd00:ec2::254")
 """Instance metadata, where the machine's identity comes from; no proxy reaches another machine's."""
 _RESERVED_BY_NODEADM: Final = (CPU, MEMORY, EPHEMERAL_STORAGE)
 _UNIT: Final = f"""\

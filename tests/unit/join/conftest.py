@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from nodeset_provider.api.meta import Taint
 from nodeset_provider.join import ClusterAccess, JoinRequest
 from nodeset_provider.join import bootstrap_token as tokens
 
-CA = b"-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUdGVzdA==\n-----END CERTIFICATE-----\n"
+CA = (Path(__file__).parent / "golden" / "ca.crt").read_bytes()
 CLUSTER = ClusterAccess(endpoint="https://api.example.org:6443", ca_bundle=CA, dns=("10.96.0.10",))
 TEMPLATE = MachineTemplate(
     driver="simulated",
@@ -47,3 +48,9 @@ def make_request() -> MakeRequest:
         return JoinRequest(template=template, **fields)
 
     return make
+
+
+@pytest.fixture
+def cluster_access() -> ClusterAccess:
+    """The cluster of these requests, with a real CA."""
+    return CLUSTER
