@@ -69,6 +69,11 @@ def test_the_providers_own_tokens_are_made_renewed_and_taken_away(provider: API,
     assert not provider.delete(path).refused
 
 
+def test_a_token_may_sign_cluster_info(provider: API) -> None:
+    """How `kubeadm join` comes to trust the cluster."""
+    assert not provider.create(TOKENS, token(usage_bootstrap_signing="true"), dry_run=True).refused
+
+
 def test_tokens_of_all_lengths_of_names_pass(provider: API) -> None:
     for length in range(1, 64):
         assert not provider.create(TOKENS, token("s" * length), dry_run=True).refused, length
