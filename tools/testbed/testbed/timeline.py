@@ -89,7 +89,7 @@ def of_objects(
 
 
 def table(timelines: Mapping[str, Sequence[Step]]) -> str:
-    """One line a step and one column a machine, in seconds since that machine's first step, in the order of the mean.
+    """One line a step and one column a machine, in seconds since that machine's first step, by the mean.
 
     A step that happened twice (a second serving certificate) counts with its first time.
     """
@@ -106,7 +106,7 @@ def table(timelines: Mapping[str, Sequence[Step]]) -> str:
     width = max((len(what) for what in times), default=0)
     widths = {name: max(len(name), 7) for name in columns}
     lines = ["  ".join([" " * width, *(name.rjust(widths[name]) for name in columns)])]
-    for what in sorted(times, key=lambda what: sum(times[what]) / len(times[what])):
+    for what in sorted(times, key=lambda what: (sum(times[what]) / len(times[what]), what)):
         cells = [f"{column[what]:.1f}" if what in column else "-" for column in columns.values()]
         padded = (cell.rjust(widths[name]) for cell, name in zip(cells, columns, strict=True))
         lines.append("  ".join([what.ljust(width), *padded]))
