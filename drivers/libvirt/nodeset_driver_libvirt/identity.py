@@ -22,6 +22,8 @@ PROVIDER_ID_PREFIX: Final = "libvirt:///"
 VOLUME_PREFIX: Final = "nodeset-"
 DISK_SUFFIX: Final = ".qcow2"
 _ELEMENT: Final = "machine"
+_NO_UUID: Final = uuid.UUID(int=0)
+"""libvirt takes none of zeros."""
 
 ET.register_namespace(METADATA_KEY, NAMESPACE)
 
@@ -117,10 +119,10 @@ def read_belonging(domain: ET.Element) -> Belonging | None:
 def names_of(token: str) -> Names:
     """Raises InvalidSpec for what is no UUID in its usual spelling: names of files are made of it."""
     try:
-        usual = str(uuid.UUID(token))
+        parsed = uuid.UUID(token)
     except ValueError:
-        usual = ""
-    if token != usual or not uuid.UUID(token).int:  # libvirt knows no UUID of zeros
+        parsed = _NO_UUID
+    if parsed == _NO_UUID or token != str(parsed):
         raise InvalidSpec("the token is no UUID", field="token")
     return Names(token)
 
