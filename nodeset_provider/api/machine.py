@@ -114,8 +114,8 @@ class MachineStatus(APIStruct, frozen=True):
 class Machine(APIStruct, frozen=True):
     """The record of one machine, from before it is launched until the cloud says that it is gone.
 
-    Made by the provider for a NodeSet. Deleting it takes the machine away; its NodeSet then makes another one, unless
-    the set is scaled down too.
+    Made by the provider for a NodeSet, or for a Node that was made with kubectl. Deleting it takes the machine away;
+    its NodeSet then makes another one, unless the set is scaled down too.
     """
 
     metadata: ObjectMeta

@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 
 from nodeset_provider.api.machine import Machine, MachineSpec, MachineTemplate
 from nodeset_provider.api.meta import Condition, ObjectMeta
-from nodeset_provider.api.node import Node, NodeSpec, NodeStatus
+from nodeset_provider.api.node import Node, NodeInfo, NodeSpec, NodeStatus
 from nodeset_provider.kube.interning import MachineInterner, NodeInterner, Pool
 
 TEXT = st.sampled_from(["a", "b", "c"])
 MAPPING = st.dictionaries(TEXT, TEXT, max_size=3)
 CONDITIONS = st.lists(st.builds(Condition, type=TEXT, status=st.just("True"), reason=TEXT, message=TEXT), max_size=2)
-STATUSES = st.builds(NodeStatus, capacity=MAPPING, allocatable=MAPPING, conditions=CONDITIONS)
+INFOS = st.builds(NodeInfo, kubelet_version=TEXT)
+STATUSES = st.builds(NodeStatus, capacity=MAPPING, allocatable=MAPPING, conditions=CONDITIONS, node_info=INFOS)
 METADATA = st.builds(ObjectMeta, name=TEXT, labels=MAPPING, annotations=MAPPING)
 NODES = st.builds(Node, metadata=METADATA, spec=st.just(NodeSpec(provider_id="x", unschedulable=True)), status=STATUSES)
 TEMPLATES = st.builds(MachineTemplate, driver=TEXT, node_class_name=TEXT, config=MAPPING, labels=MAPPING)
@@ -62,8 +63,12 @@ def test_edited_hash_label_never_gives_a_machine_anothers_template() -> None:
 
 def test_equal_capacities_are_one() -> None:
     intern = NodeInterner()
-    first, second = (intern(Node(ObjectMeta(name=name), status=NodeStatus(capacity={"cpu": "8"}))) for name in "ab")
+    first, second = (
+        intern(Node(ObjectMeta(name=name), status=NodeStatus(capacity={"cpu": "8"}, node_info=NodeInfo(version))))
+        for name, version in (("a", "v1.36.1"), ("b", "v1.36.1"))
+    )
     assert first.status.capacity is second.status.capacity
+    assert first.status.node_info is second.status.node_info
 
 
 def test_a_pool_forgets_what_was_used_longest_ago() -> None:
