@@ -194,7 +194,7 @@ def test_scale_refuses_what_the_set_refuses(node_set: Object) -> None:
     assert node_set.now["spec"]["replicas"] == 0
 
 
-@pytest.mark.parametrize("folder", ["simulated", "node-with-kubectl"])
+@pytest.mark.parametrize("folder", ["simulated", "libvirt", "node-with-kubectl"])
 def test_examples_are_accepted(installed: ControlPlane, folder: str) -> None:
     installed.kubectl("apply", "--dry-run=server", "--validate=strict", "-k", DEPLOY / "examples" / folder)
 
