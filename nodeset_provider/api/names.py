@@ -73,6 +73,12 @@ PENDING_PROVIDER_ID_PREFIX: Final = "nodeset://pending/"
 """Instance id while no provider id is known: followed by the Machine's name, or by ``<nodeset>/<n>`` for the n-th
 replica that is asked for and has no Machine yet."""
 
+# --- Leases of providers --------------------------------------------------------------------------------------------
+LABEL_PROVIDER: Final = "nodeset.dev/provider"
+"""On the Lease of a provider's leader, with an empty value: by it the providers of a namespace find each other."""
+ANNOTATION_DRIVERS: Final = "nodeset.dev/drivers"
+"""On the same: the names of the drivers that it serves, with commas between them."""
+
 # --- conditions -----------------------------------------------------------------------------------------------------
 CONDITION_READY: Final = "Ready"
 CONDITION_VALID: Final = "Valid"

@@ -38,6 +38,7 @@ from nodeset_provider.controllers.nodeclass import NodeClassController
 from nodeset_provider.controllers.nodeset import NodeSetController
 from nodeset_provider.controllers.placeholder.controller import PlaceholderController
 from nodeset_provider.controllers.placeholder.effects import Effects as PlaceholderEffects
+from nodeset_provider.controllers.presence import Presence
 from nodeset_provider.controllers.tokens import Tokens
 from nodeset_provider.controllers.unserved import UnservedClasses
 from nodeset_provider.kube.client import Client
@@ -231,6 +232,7 @@ class Controllers:
             clock=self._clock,
             workers=config.csr_workers,
         )
+        presence = Presence(client=self._client, namespace=config.namespace, clock=self._clock)
         unserved = UnservedClasses(
             client=api,
             node_classes=own.node_classes,
@@ -238,12 +240,14 @@ class Controllers:
             machines=self._machines,
             nodes=own.nodes,
             drivers=self._drivers,
+            presence=presence,
             recorder=self._recorder,
             clock=self._clock,
             workers=config.node_class_workers,
         )
+        presence.add_handler(unserved.on_presence)
         releases = NodeReleases(client=api, machines=self._machines, nodes=own.nodes, clock=self._clock)
-        return _Term(machine, releases, nodeset, placeholder, node_class, unserved, certificates)
+        return _Term(machine, releases, nodeset, placeholder, node_class, presence, unserved, certificates)
 
     def _on_nodeset(self, old: NodeSet | None, new: NodeSet | None) -> None:
         if self._term is not None:
@@ -287,6 +291,7 @@ class _Term:
     nodeset: NodeSetController
     placeholder: PlaceholderController
     node_class: NodeClassController
+    presence: Presence
     unserved: UnservedClasses
     certificates: CertificateController
 
@@ -296,6 +301,7 @@ class _Term:
             tasks.create_task(self.releases.lane.run())
             tasks.create_task(self.nodeset.run())
             tasks.create_task(self.placeholder.run())
+            tasks.create_task(self.presence.run())
             tasks.create_task(self.unserved.lane.run())
             tasks.create_task(self.certificates.lane.run())
             for lane in self.node_class.lanes.values():

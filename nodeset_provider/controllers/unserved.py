@@ -1,8 +1,9 @@
 """Says so where no process serves the driver of a NodeClass: otherwise it and its NodeSets would never say anything.
 
 Several providers may run in one cluster, each with its own drivers, and nobody knows all of them; but whoever serves a
-driver judges its classes within seconds. A class that nobody has judged for :data:`PATIENCE_SECONDS` is nobody's. Any
-leader writes that down, only over what it has seen (resourceVersion), and whoever serves the driver writes over it.
+driver judges its classes within seconds. A class that nobody has judged for :data:`PATIENCE_SECONDS` is nobody's, and
+so is one whose provider went (:mod:`.presence`). Any leader writes that down, only over what it has seen
+(resourceVersion), and whoever serves the driver writes over it: it is then not taken for gone again.
 
 May touch: NodeClasses and NodeSets of drivers that are not served here (their status), events.
 """
@@ -26,6 +27,7 @@ from nodeset_provider.controllers.indexes import NODESET_BY_CLASS
 from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.nodeset_report import machines_of, nodes_ready
 from nodeset_provider.controllers.nodeset_status import status_patch, summarise
+from nodeset_provider.controllers.presence import Presence
 from nodeset_provider.controllers.resolver import Problem
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
@@ -54,7 +56,7 @@ def is_said_unserved(node_class: NodeClass) -> bool:
 def problem(node_class: NodeClass) -> Problem:
     """What a class of that driver, and its sets, have to say. Pure."""
     why = (
-        f"spec.driver: no provider in this cluster serves {node_class.spec.driver!r}; start one that does (with the "
+        f"spec.driver: no provider that serves {node_class.spec.driver!r} runs in this cluster; start one (with the "
         "driver's package, and its name in the setting `drivers` where that is set), or make a class of another driver"
     )
     return Problem(REASON_DRIVER_NOT_SERVED, why)
@@ -91,6 +93,7 @@ class UnservedClasses:
         machines: Informer[Machine],
         nodes: Informer[Node],
         drivers: Drivers,
+        presence: Presence,
         recorder: Recorder,
         clock: Clock,
         workers: int,
@@ -101,10 +104,13 @@ class UnservedClasses:
         self._machines = machines
         self._nodes = nodes
         self._drivers = drivers
+        self._presence = presence
         self._recorder = recorder
         self._clock = clock
         self._unjudged: dict[str, tuple[str, int, float]] = {}
         """Name → (UID, generation, moment at which it was first seen unjudged)."""
+        self._alive: set[str] = set()
+        """Drivers whose provider spoke up after it had been taken for gone: it has no Lease that we can see."""
         self.lane: Controller[str] = make_lane("unserved", self.reconcile, workers=workers, clock=clock)
 
     def on_node_class(self, old: NodeClass | None, new: NodeClass | None) -> None:
@@ -113,7 +119,16 @@ class UnservedClasses:
             if old is not None:
                 self._unjudged.pop(old.metadata.name, None)
         elif not self._drivers.serves(new.spec.driver):
+            if old is not None and is_said_unserved(old) and not (is_unjudged(new) or is_said_unserved(new)):
+                self._alive.add(new.spec.driver)
             self.lane.enqueue(new.metadata.name)
+
+    def on_presence(self) -> None:
+        """A provider went, or came back."""
+        self._alive.difference_update(self._presence.here)
+        for node_class in self._node_classes.items():
+            if not self._drivers.serves(node_class.spec.driver):
+                self.lane.enqueue(node_class.metadata.name)
 
     def on_nodeset(self, old: NodeSet | None, new: NodeSet | None) -> None:
         """A set of such a class came, or was edited."""
@@ -133,12 +148,19 @@ class UnservedClasses:
             left = self._since(node_class) + PATIENCE_SECONDS - self._clock.monotonic()
             if left > 0:
                 return left
+            if node_class.spec.driver in self._presence.here:
+                return PATIENCE_SECONDS  # it will say something yet
+            node_class = await self._tell(node_class)
+        elif not is_said_unserved(node_class) and self._has_gone(node_class.spec.driver):
             node_class = await self._tell(node_class)
         self._unjudged.pop(name, None)
         if is_said_unserved(node_class):
             for nodeset in self._nodesets.by_index(NODESET_BY_CLASS, name):
                 await self._tell_set(nodeset, problem(node_class))
         return None
+
+    def _has_gone(self, driver: str) -> bool:
+        return driver in self._presence.gone and driver not in self._alive
 
     def _since(self, node_class: NodeClass) -> float:
         name, uid, generation = node_class.metadata.name, node_class.metadata.uid, node_class.metadata.generation

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random as stdlib_random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -49,6 +49,8 @@ class _Seen:
 class LeaderElector:
     """One candidate. ``identity`` must differ between processes, also between two runs of the same one.
 
+    ``labels`` and ``annotations`` are put on the Lease by whoever holds it, beside those of others.
+
     Seconds; ``lease_duration`` > ``renew_deadline`` > 1.2 ``retry_period``, as client-go demands.
     """
 
@@ -62,6 +64,8 @@ class LeaderElector:
         lease_duration: float = 15,
         renew_deadline: float = 10,
         retry_period: float = 2,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
         clock: Clock = SYSTEM_CLOCK,
         random: Callable[[], float] = stdlib_random.random,
     ) -> None:
@@ -77,6 +81,8 @@ class LeaderElector:
         self._namespace = namespace
         self._name = name
         self._identity = identity
+        self._labels = dict(labels or {})
+        self._annotations = dict(annotations or {})
         self._lease_duration = lease_duration
         self._renew_deadline = renew_deadline
         self._retry_period = retry_period
@@ -131,7 +137,7 @@ class LeaderElector:
         try:
             lease = await self._client.get(self._resource, self._name)
         except NotFound:
-            metadata = ObjectMeta(name=self._name, namespace=self._namespace)
+            metadata = self._signed(ObjectMeta(name=self._name, namespace=self._namespace))
             self._won(await self._client.create(self._resource, Lease(metadata, self._record(None))), sent)
             return True
         seen = self._see(lease)
@@ -282,7 +288,15 @@ class LeaderElector:
 
     async def _write(self, lease: Lease, spec: LeaseSpec) -> Lease:
         """PUT with the version that was read: Conflict where anybody wrote in between."""
-        return await self._client.replace(self._resource, self._name, msgspec.structs.replace(lease, spec=spec))
+        signed = msgspec.structs.replace(lease, metadata=self._signed(lease.metadata), spec=spec)
+        return await self._client.replace(self._resource, self._name, signed)
+
+    def _signed(self, metadata: ObjectMeta) -> ObjectMeta:
+        return msgspec.structs.replace(
+            metadata,
+            labels={**metadata.labels, **self._labels},
+            annotations={**metadata.annotations, **self._annotations},
+        )
 
 
 async def _call(lead: Callable[[], Awaitable[None]]) -> None:

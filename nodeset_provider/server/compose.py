@@ -21,6 +21,7 @@ import grpc
 import structlog
 
 from nodeset_provider.api.machine import Machine
+from nodeset_provider.api.names import ANNOTATION_DRIVERS, LABEL_PROVIDER
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.autoscaler import SERVER_OPTIONS, FrontDoor
 from nodeset_provider.autoscaler.staleness import Caches
@@ -149,6 +150,7 @@ class _Provider:
         await self._node_sets.wait_synced()
         await self._machines.wait_synced()
         settings, election = self._settings, self._settings.leader_election
+        drivers = Drivers(self._client, _factories(settings), namespace=_namespace(settings))
         elector = LeaderElector(
             self._client,
             namespace=_namespace(settings),
@@ -157,8 +159,9 @@ class _Provider:
             lease_duration=election.lease_duration_seconds,
             renew_deadline=election.renew_deadline_seconds,
             retry_period=election.retry_period_seconds,
+            labels={LABEL_PROVIDER: ""},
+            annotations={ANNOTATION_DRIVERS: ",".join(sorted(drivers.names))},
         )
-        drivers = Drivers(self._client, _factories(settings), namespace=_namespace(settings))
         controllers = Controllers(
             client=self._client,
             nodesets=self._node_sets,

@@ -32,7 +32,7 @@ NEEDED: list[Permission] = [
     ("get", "", "secrets", OWN, KEY_SECRET_NAME),
     ("create", "", "secrets", OWN, ""),
     *((verb, "coordination.k8s.io", "leases", OWN, "nodeset-provider") for verb in ("get", "update")),
-    ("create", "coordination.k8s.io", "leases", OWN, ""),
+    *((verb, "coordination.k8s.io", "leases", OWN, "") for verb in ("create", "list")),
     *((verb, "", "secrets", "kube-system", "") for verb in ("create", "patch", "delete")),
     *((verb, "", "events", "default", "") for verb in ("create", "patch", "list")),
 ]
@@ -71,6 +71,7 @@ REFUSED: list[Permission] = [
     ),
     *((verb, "coordination.k8s.io", "leases", OWN, "another") for verb in ("get", "update", "delete")),
     ("update", "coordination.k8s.io", "leases", "kube-node-lease", "nodeset-provider"),
+    ("list", "coordination.k8s.io", "leases", "kube-node-lease", ""),
     *((verb, "", "events", "kube-system", "") for verb in ("create", "list")),
     *((verb, "rbac.authorization.k8s.io", "clusterroles", "", "") for verb in ("create", "bind", "escalate", "patch")),
     ("impersonate", "", "users", "", ""),

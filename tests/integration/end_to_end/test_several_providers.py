@@ -19,6 +19,7 @@ A, B = "simulated", "simulated-b"
 """The same cloud under two names of drivers."""
 LEASES = {A: "nodeset-provider", B: "nodeset-provider-b"}
 PATIENCE_SECONDS = 120.0
+"""Until a class that nobody judges, or a provider that went, is told of."""
 AUTOSCALING = {"maxReplicas": 9}
 
 pytestmark = pytest.mark.parametrize("cluster", [{"provider_configuration": {"drivers": [A]}}], indirect=True)
@@ -78,6 +79,10 @@ def test_each_makes_the_machines_of_its_own_driver_and_only_those(pair: Pair) ->
     holders = {name: world.get("lease", lease, f"--namespace={NAMESPACE}") for name, lease in LEASES.items()}
     assert holders[A]["spec"]["holderIdentity"] == pair.first.name
     assert holders[B]["spec"]["holderIdentity"] == pair.second.name
+    assert {own: lease["metadata"]["annotations"]["nodeset.dev/drivers"] for own, lease in holders.items()} == {
+        A: A,
+        B: B,
+    }
 
 
 def test_neither_complains_of_the_others_objects(pair: Pair) -> None:
@@ -146,8 +151,9 @@ def test_one_that_dies_leaves_the_other_as_it_was_and_finds_its_own_work_when_it
     assert world.never_twice()
 
 
-def test_class_of_a_driver_that_nobody_serves_says_so_and_its_set_too(pair: Pair) -> None:
+def test_class_of_a_driver_that_nobody_serves_says_so_and_one_whose_provider_went_for_good(pair: Pair) -> None:
     world = pair.world
+    pair.second.stop()
     passed = time.monotonic() - pair.nobodys_since
     if passed < PATIENCE_SECONDS - 5:
         assert not world.get("nodeclass", "nobodys").get("status"), "its provider may only be slow"
@@ -160,6 +166,15 @@ def test_class_of_a_driver_that_nobody_serves_says_so_and_its_set_too(pair: Pair
     world.wait(lambda: bool(world.condition("nodeset", "nobodys", "Ready")), "its set says so")
     assert world.condition("nodeset", "nobodys", "Ready")["reason"] == "DriverNotServed"
     assert world.condition("nodeclass", "a", "Valid")["status"] == "True"
-    assert world.condition("nodeclass", "b", "Valid")["status"] == "True"
     assert not world.machines("nobodys")
     assert len({event["metadata"]["name"] for event in world.warnings("NodeClass", "nobodys")}) == 1, "by one of them"
+
+    def unserved(kind: str, name: str, condition: str) -> bool:
+        return world.condition(kind, name, condition)["reason"] == "DriverNotServed"
+
+    world.wait(lambda: unserved("nodeclass", "b", "Valid"), "its provider is missed", seconds=2 * PATIENCE_SECONDS)
+    world.wait(lambda: unserved("nodeset", "web-b", "Ready"), "its set says so")
+    assert world.ready("web-b") == 2, "its machines run on"
+    pair.second.start()
+    world.wait(lambda: world.condition("nodeclass", "b", "Valid")["status"] == "True", "its provider has the last word")
+    world.wait(lambda: world.condition("nodeset", "web-b", "Ready")["status"] == "True", "and its set is well again")

@@ -107,6 +107,32 @@ async def test_a_leader_writes_once_per_retry_period_and_reads_nothing(
     assert api.log == [("replace", "provider")] * 10
 
 
+async def test_what_the_holder_says_of_itself_stands_on_the_lease_beside_what_others_wrote(
+    api: MemoryApi, clock: ManualClock
+) -> None:
+    for identity, drivers in (("one", "aws"), ("two", "aws,ssh")):
+        elector = LeaderElector(
+            MemoryClient(api),
+            namespace="system",
+            name="provider",
+            identity=identity,
+            labels={"nodeset.dev/provider": ""},
+            annotations={"nodeset.dev/drivers": drivers},
+            clock=clock,
+        )
+        task = asyncio.create_task(elector.run(asyncio.Event().wait))
+        await clock.advance(10)
+        metadata = api.objects[BASE, "provider"]["metadata"]
+        assert metadata["labels"]["nodeset.dev/provider"] == ""
+        assert metadata["annotations"]["nodeset.dev/drivers"] == drivers
+        task.cancel()
+        await settle()
+        body = api.objects[BASE, "provider"]
+        api.write(BASE, "provider", {**body, "metadata": {**body["metadata"], "labels": {"team": "blue"}}})
+    assert api.objects[BASE, "provider"]["metadata"]["labels"] == {"team": "blue"}
+    assert api.objects[BASE, "provider"]["metadata"]["annotations"]["nodeset.dev/drivers"] == "aws,ssh"
+
+
 async def test_shutdown_gives_the_lease_up_after_the_work_has_ended(
     one: Candidate, two: Candidate, api: MemoryApi, clock: ManualClock
 ) -> None:
