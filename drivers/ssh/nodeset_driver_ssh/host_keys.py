@@ -65,7 +65,7 @@ def unknown(host: Host, shown: str = "") -> str:
     seen = f"shows the host key {shown}, for which nobody vouches" if shown else "has no host key that anybody knows"
     return (
         f"host {host.id} {seen}; compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host, then "
-        f" write it into {host.field}.fingerprint, or a line of `ssh-keyscan` into key known_hosts of the "
+        f"write it into {host.field}.fingerprint, or a line of `ssh-keyscan` into key known_hosts of the "
         "credentials Secret"
     )
 

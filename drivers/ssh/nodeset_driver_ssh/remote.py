@@ -99,8 +99,9 @@ def read_answer(host: Host, finished: Finished) -> Answer:
 
 
 def _no_answer(host: Host, finished: Finished) -> DriverError:
-    who, said = f"{host.entry.user}@{host.id}", one_line(finished.errors, 400)
-    if host.becomes_root and "sudo:" in finished.errors and finished.status == 1:
+    lines = [line for line in finished.errors.splitlines() if "unable to resolve host" not in line]
+    who, said = f"{host.entry.user}@{host.id}", one_line("\n".join(lines), 400)
+    if host.becomes_root and "sudo:" in said and finished.status == 1:
         return Unauthorized(
             f"{who} may not become root without a password ({said}); allow it in /etc/sudoers.d on the host: "
             f"`{host.entry.user} ALL=(ALL) NOPASSWD: ALL`"

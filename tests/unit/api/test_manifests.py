@@ -89,14 +89,16 @@ def unknown(value: object, schema: Manifest, path: str = "spec") -> list[str]:
     return [f"{path}.{key}" for key in value.keys() - known.keys()] + below
 
 
-@pytest.mark.parametrize("folder", ["base", "base/crds", "base/access", "base/provider", "autoscaler"])
+@pytest.mark.parametrize(
+    "folder", ["base", "base/crds", "base/access", "base/provider", "autoscaler", "components/kubeadm"]
+)
 def test_kustomization_lists_every_file_beside_it(folder: str) -> None:
     listed = yaml.safe_load((DEPLOY / folder / "kustomization.yaml").read_text())["resources"]
     there = [path.name for path in (DEPLOY / folder).iterdir() if path.suffix == ".yaml" or path.is_dir()]
     assert sorted(listed) == sorted(set(there) - {"kustomization.yaml"})
 
 
-@pytest.mark.parametrize("folder", ["base", "autoscaler", "examples/simulated"])
+@pytest.mark.parametrize("folder", ["base", "autoscaler", "examples/simulated", "examples/libvirt", "examples/ssh"])
 def test_kustomize_builds(folder: str) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
@@ -135,6 +137,16 @@ def test_names_in_the_roles_are_the_names_in_the_code() -> None:
     assert signers == [[CSR_SIGNER_CLIENT, CSR_SIGNER_SERVING]]
     join = one("ClusterRoleBinding", "nodeset-machines-join")
     assert [subject["name"] for subject in join["subjects"]] == [BOOTSTRAP_GROUP]
+
+
+def test_nobody_but_nodes_themselves_gets_certificates_approved_by_the_controller_manager() -> None:
+    """`nodeclient` approves any node's name for whoever is bound to it."""
+    nodeclient = "system:certificates.k8s.io:certificatesigningrequests:nodeclient"
+    bindings = [document for _, document in ALL if document["kind"] in {"RoleBinding", "ClusterRoleBinding"}]
+    assert bindings
+    assert not [binding for binding in bindings if binding["roleRef"]["name"] == nodeclient]
+    forbidden = "kubeadm:default-node-token"
+    assert not [b for b in bindings for subject in b["subjects"] if forbidden in subject["name"]]
 
 
 def test_the_autoscaler_asks_the_service_by_a_name_of_the_certificate() -> None:

@@ -1,17 +1,22 @@
 """Config and Secret are read strictly, with errors that name the key and the remedy; no secret is in any of them."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import asyncssh
+import msgspec
 import pytest
+import yaml
 from nodeset_driver_ssh import create_driver
-from nodeset_driver_ssh.config import HostEntry, Timeouts, parse_config
+from nodeset_driver_ssh.config import Config, HostEntry, Timeouts, parse_config
 from nodeset_driver_ssh.credentials import parse_credentials
 
 from nodeset_provider.driverkit.contract import InstanceKey
 from nodeset_provider.driverkit.errors import InvalidSpec, Transient
 from nodeset_provider.driverkit.registry import load_drivers
 
+ROOT = Path(__file__).parents[3]
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 PRIVATE = KEY.export_private_key()
 FINGERPRINT = KEY.get_fingerprint()
@@ -120,6 +125,22 @@ async def test_host_that_left_the_pool_is_never_not_found() -> None:
     driver = create_driver({"ssh-privatekey": PRIVATE})
     with pytest.raises(Transient, match=r"no longer in config\.hosts"):
         await driver.get(InstanceKey(cluster="c", token="t", provider_id="ssh://gone/t", config={"hosts": [HOST]}))
+
+
+def test_configs_that_people_are_shown_can_be_used() -> None:
+    page = (ROOT / "docs/drivers/ssh.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    shown.append((ROOT / "deploy/examples/ssh/classes.yaml").read_text(encoding="utf-8"))
+    configs = [parse_config(yaml.safe_load(text)["spec"]["config"]) for text in shown]
+    assert [len(config.hosts) for config in configs] == [2, 3]
+
+
+def test_page_names_every_key_and_its_default() -> None:
+    page = (ROOT / "docs/drivers/ssh.md").read_text(encoding="utf-8")
+    names = [field.encode_name for struct in (Config, HostEntry) for field in msgspec.structs.fields(struct)]
+    assert [name for name in names if f"{name}`" not in page] == []
+    defaults = msgspec.to_builtins(Timeouts())
+    assert [name for name, value in defaults.items() if f"`{name}` {value:g}" not in page] == []
 
 
 def test_driver_is_found_by_its_entry_point() -> None:

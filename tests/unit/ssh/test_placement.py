@@ -110,7 +110,7 @@ class Pool:
             return
         for _ in range(self.chaos.randrange(6)):
             await asyncio.sleep(0)
-        if self.chaos.random() < 0.05:
+        if self.chaos.random() < 0.01:
             raise Transient(f"the answer of {host.id} is lost")
 
 
@@ -131,15 +131,15 @@ async def weather(pool: Pool, chaos: random.Random) -> None:
         for _ in range(chaos.randrange(8)):
             await asyncio.sleep(0)
         machine = pool.machines[chaos.choice(pool.hosts).id]
-        if chaos.random() < 0.5:
-            machine.up = not machine.up
+        if chaos.random() < 0.4:
+            machine.up = chaos.random() < 0.7
         elif machine.claim == "":
             machine.claim = "somebody"
         elif machine.claim == "somebody":
             machine.claim = ""
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 7), creators=st.integers(1, 5))
 def test_no_order_of_events_gives_one_token_two_hosts(seed: int, size: int, creators: int) -> None:
     chaos = random.Random(seed)

@@ -75,7 +75,8 @@ class Cable:
             return
         inside, theirs = socket.socketpair()
         with theirs:
-            server = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)  # noqa: S603
+            end = theirs.fileno()
+            server = subprocess.Popen(argv, stdin=end, stdout=end, stderr=subprocess.DEVNULL)  # noqa: S603
         try:
             self._pump(outside, inside)
         finally:

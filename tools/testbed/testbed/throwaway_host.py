@@ -244,7 +244,7 @@ class ThrowawayHost:
 
     def _furnish(self, authorized_key: str, sudo: Path | None) -> None:
         if sudo is not None:
-            # Unpacked, not installed: no script of the package runs. Beside the root first: links to folders stay links.
+            # Unpacked, not installed: no script of it runs. Beside the root first, whose links to folders must stay.
             unpacked = self.path("/throwaway/sudo")
             subprocess.run(["dpkg", "-x", sudo, unpacked], check=True, capture_output=True)  # noqa: S603, S607
             for part in ("usr", "etc"):

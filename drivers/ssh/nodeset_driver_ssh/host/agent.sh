@@ -32,6 +32,8 @@ here=${NODESET_UPLOAD:-}
 say() { printf '%s=%s\n' "$1" "$2"; }
 answer() { printf 'nodeset 1\n'; say result "$1"; }
 fail() {
+  left=$(df -Pk "$base" 2>/dev/null | sed -n '2s/  */ /gp' | cut -d ' ' -f 4)
+  [ "${left:-1000}" -ge 64 ] || printf 'nodeset: the disk is full\n' >&2
   printf 'nodeset: %s\n' "$1" >&2
   exit 70
 }

@@ -20,7 +20,8 @@ systemd=''
 command -v systemctl >/dev/null && systemd=yes
 
 have() { command -v "$1" >/dev/null; }
-was_there() { grep -qxF "$1" "$directory/before" 2>/dev/null; }
+# Where nothing was run, nothing was noted, and everything was there.
+was_there() { [ ! -e "$directory/before" ] || grep -qxF "$1" "$directory/before"; }
 bounded() { timeout -k 5 120 "$@" </dev/null 9>&-; }
 
 # Notes a step that failed, with the end of what it said; the next ones are done all the same.

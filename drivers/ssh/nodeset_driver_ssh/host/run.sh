@@ -79,7 +79,9 @@ apply_user() {
   value "$step/name" && user=$value && value "$step/shell" && shell=$value || return 1
   if ! id "$user" >/dev/null 2>&1; then
     mark "$directory/undo/$number.user-$user" && settle || return 1
-    useradd --create-home --shell "$shell" "$user" || return 1
+    # A system may have a group of that name already, as Debian has "operator".
+    if getent group "$user" >/dev/null; then set -- --gid "$user"; else set -- --user-group; fi
+    useradd --create-home --shell "$shell" "$@" "$user" || return 1
   fi
   if [ -s "$step/keys" ]; then
     home=$(getent passwd "$user" | cut -d : -f 6) && group=$(id -g "$user") || return 1
