@@ -260,8 +260,9 @@ class CertificateController:
 
     async def _write(self, csr: CertificateSigningRequest, kind: str, reason: str, message: str) -> bool:
         """Set the condition on that very version. False where the request is gone; raises Conflict, ApiError."""
-        metadata = {"uid": csr.metadata.uid, "resourceVersion": csr.metadata.resource_version}
         condition = {"type": kind, "status": "True", "reason": reason, "message": message}
+        # No two versions of anything have one number, so this is that very request, too, and not the next of its name.
+        metadata = {"resourceVersion": csr.metadata.resource_version}
         body = {"metadata": metadata, "status": {"conditions": [condition]}}
         try:
             after = await self._api.patch(CERTIFICATE_SIGNING_REQUESTS, csr.metadata.name, body, subresource="approval")

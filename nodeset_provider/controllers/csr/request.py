@@ -29,7 +29,7 @@ _BLOCK: Final = re.compile(
 _EXTENSION_REQUEST: Final = "1.2.840.113549.1.9.14"
 _KINDS: Final[dict[type[x509.GeneralName], str]] = {
     x509.RFC822Name: "email address",
-    x509.UniformResourceIdentifier: "URI",
+    x509.UniformResourceIdentifier: "resource identifier (URI)",
 }
 _SHOWN: Final = 120
 """Characters of foreign text in a message."""

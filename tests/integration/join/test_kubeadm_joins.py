@@ -1,7 +1,7 @@
 """kubeadm joins a real control plane as far as a dry run goes: discovery, what it reads with the token, the patch.
 
-The roles are those of docs/join/kubeadm.md and no others. A dry run writes into a folder that it is given; where it may
-not read something it goes on with made-up objects, so the tests look for what only the cluster's own objects say.
+The roles are those of deploy/components/kubeadm and no others. A dry run writes into a folder that it is given; where
+it may not read something it goes on with made-up objects, so the tests look for what only the cluster's own say.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from testbed.cluster import DEPLOY
 from testbed.controlplane import ControlPlane
 
 from nodeset_provider.api.machine import MachineTemplate
@@ -28,7 +28,7 @@ from nodeset_provider.join import BootstrapToken, ClusterAccess, JoinRequest
 from nodeset_provider.join import bootstrap_token as tokens
 from nodeset_provider.join.modes import kubeadm
 
-PAGE = Path(__file__).parents[3] / "docs" / "join" / "kubeadm.md"
+COMPONENT = DEPLOY / "components" / "kubeadm" / "join.yaml"
 RBAC = "rbac.authorization.k8s.io"
 
 
@@ -36,10 +36,8 @@ def token(number: int) -> BootstrapToken:
     return tokens.derive(b"k" * tokens.KEY_BYTES, "11111111-2222-3333-4444-555555555555", number)
 
 
-def documented_roles() -> list[dict[str, Any]]:
-    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
-    found = [document for block in blocks for document in yaml.safe_load_all(block)]
-    return [document for document in found if document["apiVersion"].startswith(RBAC)]
+def component() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(COMPONENT.read_text()))
 
 
 def config_map(name: str, namespace: str, **data: str) -> dict[str, Any]:
@@ -96,7 +94,7 @@ def made_with_kubeadm(control_plane: ControlPlane, access: ClusterAccess) -> Ite
         for number, signs in ((1, True), (2, False))
     ]
     objects = json.dumps(
-        {"apiVersion": "v1", "kind": "List", "items": [*as_kubeadm_leaves_it(access), *documented_roles(), *secrets]}
+        {"apiVersion": "v1", "kind": "List", "items": [*as_kubeadm_leaves_it(access), *component(), *secrets]}
     )
     control_plane.kubectl("apply", "-f", "-", input=objects)
     yield
@@ -155,7 +153,7 @@ def dry_run(control_plane: ControlPlane, access: ClusterAccess, folder: Path, di
 
 @pytest.mark.usefixtures("made_with_kubeadm")
 @pytest.mark.parametrize("discovery", ["Token", "File"])
-def test_it_joins_with_the_documented_roles_only(
+def test_it_joins_with_the_roles_of_the_component_only(
     control_plane: ControlPlane, access: ClusterAccess, tmp_path: Path, discovery: str
 ) -> None:
     said = dry_run(control_plane, access, tmp_path, discovery)

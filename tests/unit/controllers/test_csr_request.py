@@ -57,7 +57,7 @@ def test_line_ends_and_blanks_around_the_block_do_not_matter() -> None:
         pytest.param(request_pem(NODE, []), "subject", id="no organization"),
         pytest.param(request_pem(NODE, unit="x"), "subject", id="a unit"),
         pytest.param(request_pem(NODE, names=["a@example.com"]), "email address 'a@example.com'", id="e-mail"),
-        pytest.param(request_pem(NODE, names=["spiffe://a/b"]), "URI 'spiffe://a/b'", id="URI"),
+        pytest.param(request_pem(NODE, names=["spiffe://a/b"]), "(URI) 'spiffe://a/b'", id="URI"),
         pytest.param(
             request_pem(NODE, extensions=[x509.BasicConstraints(ca=True, path_length=None)]),
             "extension 2.5.29.19",

@@ -16,14 +16,20 @@ from nodeset_provider.driverkit import errors
 PAGE = "docs/troubleshooting.md"
 CONTROLLERS = Path(nodeset_provider.controllers.__file__).parent
 
-# Words of the same form that are no reasons: kinds, statuses, types of events, the certificate's condition, and what
-# only the log says.
+# Words of the same form that are no reasons: kinds, statuses, types of events and addresses, the certificate's
+# conditions, and what only the log says.
 OTHER_WORDS = {
     "Approved",
     "Conflict",
     "DeletingNode",
+    "Denied",
+    "ExternalDNS",
+    "ExternalIP",
     "False",
     "Handover",
+    "Hostname",
+    "InternalDNS",
+    "InternalIP",
     "Machine",
     "Node",
     "NoExecute",
