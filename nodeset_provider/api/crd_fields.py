@@ -134,6 +134,12 @@ FIELDS: Constraints = {
     },
     # --- NodeClass ---------------------------------------------------------------------------------------------------
     NodeClassSpec: {
+        "": cel.rules(
+            Rule(
+                "!has(self.registration) || self.registration != 'Adopt' || !has(self.join) || self.join.mode != 'EKS'",
+                "registration Adopt cannot work with join.mode EKS, where the cloud names the Node: write Handover",
+            )
+        ),
         "driver": cel.text(
             63,
             cel.matches(cel.DNS_LABEL, "driver must be the name of a driver: lower-case letters, digits and '-'"),

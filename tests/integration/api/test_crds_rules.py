@@ -48,6 +48,8 @@ def class_refusals() -> Iterator[tuple[dict[str, Any], str, str]]:
         "credentialsRef.namespace must be the name of a namespace",
     )
     yield {"credentialsRef": {"name": "a"}}, "spec.credentialsRef.namespace", "Required value"
+    eks = {"mode": "EKS", "eks": {"clusterName": "a", "cidr": "10.0.0.0/16"}, "kubelet": {"kubeReserved": {"cpu": "1"}}}
+    yield {"registration": "Adopt", "join": eks}, "spec", "registration Adopt cannot work with join.mode EKS"
     yield {"launchTimeoutSeconds": 0}, "spec.launchTimeoutSeconds", "must be between 1 and 86400"
     yield {"launchTimeoutSeconds": 86401}, "spec.launchTimeoutSeconds", "must be between 1 and 86400"
 

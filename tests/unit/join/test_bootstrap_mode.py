@@ -44,7 +44,10 @@ def test_user_data_is_byte_for_byte_the_golden_one(make_request: MakeRequest) ->
 
 def test_equal_requests_give_equal_bytes_whatever_the_order_of_their_maps(make_request: MakeRequest) -> None:
     labels = {"a": "1", "b": "2", "c": "3"}
-    settings = {"kube_reserved": {"cpu": "1", "memory": "1Gi"}, "feature_gates": {"NodeSwap": True, "CPUManagerPolicyAlphaOptions": False}}
+    settings = {
+        "kube_reserved": {"cpu": "1", "memory": "1Gi"},
+        "feature_gates": {"NodeSwap": True, "CPUManagerPolicyAlphaOptions": False},
+    }
     turned = {name: dict(reversed(value.items())) for name, value in settings.items()}
     one = make_request(labels=labels, join=Join(kubelet=KubeletSettings(**settings)))
     two = make_request(labels=dict(reversed(labels.items())), join=Join(kubelet=KubeletSettings(**turned)))
