@@ -78,7 +78,7 @@ cat >"$work/customize" <<-'HOOK'
 	root=$1
 	chroot "$root" systemctl --quiet enable systemd-networkd systemd-resolved container-images
 	chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
-		e2scrub_reap.service cloud-init-hotplugd.socket
+		e2scrub_reap.service cloud-init-hotplugd.socket getty@.service serial-getty@.service
 	mkdir -p "$root/opt/cni/bin" "$root/etc/kubernetes/manifests" "$root/etc/containerd/certs.d"
 	for plugin in "$root"/usr/lib/cni/*; do ln -s "/usr/lib/cni/${plugin##*/}" "$root/opt/cni/bin/"; done
 	echo 'LABEL=node / ext4 defaults,x-systemd.growfs 0 0' >"$root/etc/fstab"

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from testbed import netns, node_image
 from testbed.binaries import Assets
-from testbed.cluster import Cluster
+from testbed.cluster import DEPLOY, Cluster
 from testbed.controlplane import ControlPlane
 from testbed.libvirtd import GATEWAY, Libvirtd
 from testbed.node_image import NodeImage
@@ -101,7 +101,7 @@ class RealCluster:
         }
 
     def prepare_kubeadm(self) -> None:
-        """What `kubeadm init` leaves in a cluster for `kubeadm join`: written by kubeadm itself."""
+        """What `kubeadm init` leaves in a cluster for `kubeadm join`, written by kubeadm itself, and our part of it."""
         server = self.control_plane.machine_endpoint
         host, _, port = server.removeprefix("https://").rpartition(":")
         version = json.loads(self.control_plane.get("/version"))["gitVersion"]
@@ -113,6 +113,7 @@ class RealCluster:
             subprocess.run(  # noqa: S603
                 [self._assets["kubeadm"], *arguments], check=True, timeout=120, capture_output=True, text=True
             )
+        self.control_plane.apply(DEPLOY / "components" / "kubeadm")
 
     def domains(self) -> list[str]:
         """Names of the domains that are there, running or not."""
