@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
@@ -23,8 +24,8 @@ from nodeset_provider.driverkit.errors import DriverError, Transient
 
 T = TypeVar("T")
 
-_KEEPALIVE_SECONDS: Final = 5
-_KEEPALIVE_COUNT: Final = 4
+KEEPALIVE_SECONDS = 5
+KEEPALIVE_COUNT = 4
 """A host that answers nothing for 25 s is lost: every call that waits for it then ends."""
 _CHANGING: Final = 6
 _ASKING: Final = 4
@@ -129,7 +130,7 @@ class Host:
             except OSError as error:
                 raise Transient(f"{self.name}: the files for ssh cannot be written: {error.strerror}") from None
             with contextlib.suppress(self.libvirt.libvirtError):  # a libvirt without keepalive is only slower to miss
-                connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT)
+                connection.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
             self._connection = connection
             return connection
 
@@ -161,7 +162,9 @@ def _run_events(libvirt: Libvirt) -> None:
 
     def run() -> None:
         while True:
-            with contextlib.suppress(libvirt.libvirtError):
+            try:
                 libvirt.virEventRunDefaultImpl()
+            except libvirt.libvirtError:
+                time.sleep(1)  # it may fail again at once
 
     threading.Thread(target=run, name="libvirt-events", daemon=True).start()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+_UP: Final = re.compile(r"\x1bM|\x1b\[A")
+"""One line up: systemd writes a job it waits for over the same line every half second."""
+_UP_MARK: Final = "\x0b"
 _ESCAPES: Final = re.compile(
     r"\x1b(?:"
     r"\[[0-?]*[ -/]*[@-~]"  # colours, cursor
@@ -18,9 +21,11 @@ _ESCAPES: Final = re.compile(
 
 def plain_end(console: bytes, limit: int) -> str:
     """The last whole lines that fit into ``limit`` characters; nothing that is not printable, no empty lines."""
-    text = _ESCAPES.sub("", console.decode("utf-8", "replace")).replace("\r\n", "\n")
-    lines = []
-    for line in text.split("\n"):
+    marked = _UP.sub(_UP_MARK, console.decode("utf-8", "replace").replace(_UP_MARK, ""))
+    lines: list[str] = []
+    for line in _ESCAPES.sub("", marked).replace("\r\n", "\n").split("\n"):
+        if line.startswith(_UP_MARK) and lines:
+            lines.pop()
         # What a carriage return began anew was written over, as a progress bar is.
         last = next((piece for piece in reversed(line.split("\r")) if piece.strip()), "")
         clean = "".join(letter for letter in last.expandtabs(1) if letter.isprintable()).rstrip()

@@ -92,8 +92,11 @@ class LibvirtDriver:
         return Deletion.GONE
 
     async def list(self, cluster: str, configs: Sequence[Mapping[str, Any]] = ()) -> AsyncIterator[Instance]:
-        """Every machine of that cluster on the hosts of ``configs``, and on those that were used before."""
-        targets = {parse_location(config).target for config in configs} | set(self._hosts)
+        """Every machine of that cluster on the hosts of ``configs``; without any, on those that were used before."""
+        targets = set() if configs else set(self._hosts)
+        for config in configs:
+            with contextlib.suppress(InvalidSpec):  # nothing was ever made at a place that cannot be
+                targets.add(parse_location(config).target)
         for target in sorted(targets, key=lambda target: target.uri):
             host, machines = self._host(target)
             for instance in await self._list(host, machines, cluster):

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from nodeset_driver_libvirt import LibvirtDriver, create_driver
+from nodeset_driver_libvirt import LibvirtDriver, connection, create_driver
 from testbed.libvirt_host import LibvirtHost, Requests
 from testbed.libvirt_proxy import DOMAIN_CREATE, DOMAIN_DEFINE, VOLUME_CREATE, Cut, LibvirtProxy
 
@@ -127,6 +127,21 @@ async def test_libvirtd_that_is_killed_during_creates_makes_each_machine_once_wh
         assert len(libvirt.volumes(request.token)) == 3
     listed = [instance async for instance in driver.list(requests.cluster, [requests.config])]
     assert sorted(instance.token for instance in listed) == sorted(request.token for request in wanted)
+
+
+async def test_host_that_answers_nothing_is_lost_after_a_while_and_found_again(
+    driver: LibvirtDriver, proxy: LibvirtProxy, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "KEEPALIVE_SECONDS", 1)
+    monkeypatch.setattr(connection, "KEEPALIVE_COUNT", 1)
+    request = requests.new()
+    await driver.create(request)
+    proxy.hold()
+    async with asyncio.timeout(20):
+        with pytest.raises(Transient, match="was lost"):
+            await driver.get(requests.key(request))
+    proxy.resume()
+    assert (await driver.get(requests.key(request))).state is InstanceState.RUNNING
 
 
 async def test_disk_whose_making_was_broken_off_is_made_anew(

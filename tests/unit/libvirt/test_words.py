@@ -99,6 +99,15 @@ def test_end_of_a_console_has_no_colours_no_redrawn_bars_no_empty_lines() -> Non
     assert plain_end(console, 16) == "100%\nlogin: \ufffd"
 
 
+def test_line_that_is_written_over_and_over_is_there_once() -> None:
+    """As systemd's of a job that it waits for; the last state of it stays."""
+    job = b"[ %s ] Job network running (%ds)\r\n"
+    console = b"before\r\n" + job % (b"*", 1)
+    for number in range(2, 9):
+        console += b"\x1bM\r\x1b[K" + job % (b"*" * number, number)
+    assert plain_end(console + b"\x1bM\r\x1b[K[  OK  ] Network\r\nafter", 200) == "before\n[  OK  ] Network\nafter"
+
+
 def test_last_line_that_is_too_long_is_cut_at_its_front() -> None:
     assert plain_end(b"0123456789", 4) == "6789"
 
