@@ -122,7 +122,11 @@ def other_kubelet_settings() -> Iterator[Refusal]:
     for size in ("0", "-1Mi", "big", ""):
         yield kubelet(containerLogMaxSize=size), "kubelet.containerLogMaxSize", "must be a quantity above 0 in quotes"
     for sysctl in ("vm.overcommit_memory", "kernel.pid_max", "net", "net.*.x", "*", "net.ipv4 tcp"):
-        yield kubelet(allowedUnsafeSysctls=[sysctl]), "kubelet.allowedUnsafeSysctls[0]", "takes sysctls that each pod has"
+        yield (
+            kubelet(allowedUnsafeSysctls=[sysctl]),
+            "kubelet.allowedUnsafeSysctls[0]",
+            "takes sysctls that pods have",
+        )
 
 
 def settings_of_modes() -> Iterator[Refusal]:
