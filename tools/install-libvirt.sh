@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what the tests of the libvirt driver and the real machines of the end-to-end tests need: libvirtd with QEMU,
-# and what builds the Python package libvirt-python. Debian (and what is made of it), as root; run again it does nothing.
+# sshd, and what builds the Python package libvirt-python. Debian (and what is made of it), as root; run again it does nothing.
 #
 # The machine is left as it is otherwise: Debian's package libvirt-daemon-system, which starts a libvirtd and its network
-# on every boot, is not wanted. The tests start daemons of their own in namespaces of their own (testbed/libvirtd.py).
+# on every boot, is not wanted, and the service of sshd is kept from starting. The tests start daemons of their own in
+# namespaces of their own (testbed/libvirtd.py).
 set -eu
 
 fail() {
@@ -16,7 +17,7 @@ command -v apt-get >/dev/null 2>&1 || fail "no apt-get here: this works on Debia
 [ "$(dpkg --print-architecture)" = amd64 ] || fail "the tests boot x86-64 machines only, and this is $(dpkg --print-architecture)"
 
 wanted="libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libvirt-dev pkg-config gcc libc6-dev python3-dev
-    qemu-system-x86 qemu-utils dnsmasq-base iptables iproute2 util-linux openssh-client netcat-openbsd"
+    qemu-system-x86 qemu-utils dnsmasq-base iptables iproute2 util-linux openssh-client openssh-server netcat-openbsd"
 # Since Debian 13 parts of the daemon are packages of their own.
 split="libvirt-daemon-common libvirt-daemon-driver-network libvirt-daemon-driver-storage"
 
@@ -40,6 +41,11 @@ for package in $split; do
         wanted="$wanted $package"
     fi
 done
+if ! installed openssh-server && [ -d /run/systemd/system ]; then
+    # Nobody asked for logins to this machine. `systemctl unmask ssh.service ssh.socket` allows them.
+    systemctl mask --quiet ssh.service ssh.socket
+    echo "install-libvirt: openssh-server is installed for its program; its service is masked"
+fi
 # shellcheck disable=SC2086 # a list of words
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted
 libvirtd --version
