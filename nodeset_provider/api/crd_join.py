@@ -258,7 +258,7 @@ JOIN_FIELDS: Constraints = {
                 cel.matches(
                     "^(kernel[.](sem|shm[a-z_]*|msg[a-z]*)|(net|fs[.]mqueue)[.][a-z0-9_./-]*[a-z0-9])([.]?[*])?$|"
                     "^(net|fs[.]mqueue)[.][*]$",
-                    "allowedUnsafeSysctls takes namespaced ones: kernel.sem, kernel.shm*, kernel.msg*, fs.mqueue.*, net.*",
+                    "takes namespaced ones only: kernel.sem, kernel.shm*, kernel.msg*, fs.mqueue.*, net.*",
                 ),
             ),
         },

@@ -125,7 +125,7 @@ def other_kubelet_settings() -> Iterator[Refusal]:
         yield (
             kubelet(allowedUnsafeSysctls=[sysctl]),
             "kubelet.allowedUnsafeSysctls[0]",
-            "takes namespaced ones",
+            "takes namespaced ones only",
         )
 
 
