@@ -1,8 +1,10 @@
 """Who may have a kubelet's certificate: machines of ours, each its own Node's, once (docs/security.md, decision 013).
 
-``request`` reads what is asked for, ``client`` and ``serving`` decide, ``controller`` does what was decided.
+``caches`` hold what is asked, ``request`` reads it, ``client`` and ``serving`` decide, ``controller`` does what they
+decided.
 """
 
-from nodeset_provider.controllers.csr.controller import CertificateController, RequestCaches
+from nodeset_provider.controllers.csr.caches import RequestCaches
+from nodeset_provider.controllers.csr.controller import CertificateController
 
 __all__ = ["CertificateController", "RequestCaches"]

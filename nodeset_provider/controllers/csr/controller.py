@@ -8,32 +8,31 @@ May touch: CertificateSigningRequests (approval), events.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Iterator
-from typing import Final, TypedDict
+from typing import Final
 
 import structlog
 
 from nodeset_provider.api.csr import CertificateSigningRequest
 from nodeset_provider.api.machine import Machine
-from nodeset_provider.api.names import API_VERSION, CSR_SIGNER_CLIENT, CSR_SIGNER_SERVING
+from nodeset_provider.api.names import API_VERSION, CSR_SIGNER_SERVING
 from nodeset_provider.api.node import Node
 from nodeset_provider.controllers import metrics
 from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.conditions import one_line
 from nodeset_provider.controllers.csr import client, serving
+from nodeset_provider.controllers.csr.caches import RequestCaches, is_approved, is_later
 from nodeset_provider.controllers.csr.client import claimed_machine
 from nodeset_provider.controllers.csr.serving import requesting_node
 from nodeset_provider.controllers.csr.verdict import Approve, Deny, LeaveAlone, Verdict
 from nodeset_provider.controllers.lanes import make_lane
-from nodeset_provider.kube.client import Client
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.errors import NotFound
 from nodeset_provider.kube.events import Recorder
 from nodeset_provider.kube.indexes import MACHINE_BY_PROVIDER_ID
-from nodeset_provider.kube.informer import Handler, Informer
+from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import CERTIFICATE_SIGNING_REQUESTS, MACHINES, NODES
 
 _log = structlog.get_logger(__name__)
@@ -44,52 +43,6 @@ REASON_WAITING: Final = "CertificateWaiting"
 RECHECK_SECONDS: Final = ((60.0, 1.0), (600.0, 5.0))
 """(age of the request as we know it, seconds until it is looked at again); kubelets wait for 15 minutes at most."""
 RECHECK_LATER_SECONDS: Final = 30.0
-_BY_USER: Final = "user"
-
-
-class RequestCaches:
-    """The requests of the two signers of kubelets' certificates; those of others are not even seen.
-
-    Field selectors know no "or": each signer has a watch of its own, which costs a connection, where one watch for all
-    would carry every certificate of every service mesh.
-    """
-
-    def __init__(self, client: Client, clock: Clock) -> None:
-        def cache(signer: str, name: str) -> Informer[CertificateSigningRequest]:
-            return Informer(
-                client,
-                CERTIFICATE_SIGNING_REQUESTS,
-                name=f"{CERTIFICATE_SIGNING_REQUESTS.plural}/{name}",
-                field_selector=f"spec.signerName={signer}",
-                indexers={_BY_USER: lambda csr: (csr.spec.username,)},
-                clock=clock,
-            )
-
-        self.client = cache(CSR_SIGNER_CLIENT, "client")
-        self.serving = cache(CSR_SIGNER_SERVING, "serving")
-
-    async def run(self) -> None:
-        """List and watch until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for cache in (self.client, self.serving):
-                tasks.create_task(cache.run())
-
-    async def wait_synced(self) -> None:
-        """Return once both first lists are complete."""
-        await asyncio.gather(self.client.wait_synced(), self.serving.wait_synced())
-
-    def add_handler(self, handler: Handler[CertificateSigningRequest]) -> None:
-        """As Informer's, for both."""
-        self.client.add_handler(handler)
-        self.serving.add_handler(handler)
-
-    def of(self, csr: CertificateSigningRequest) -> Informer[CertificateSigningRequest]:
-        """The cache that a request belongs to."""
-        return self.client if csr.spec.signer_name == CSR_SIGNER_CLIENT else self.serving
-
-    def get(self, name: str) -> CertificateSigningRequest | None:
-        """The request of that name."""
-        return self.client.get(name) or self.serving.get(name)
 
 
 class CertificateController:
@@ -179,33 +132,22 @@ class CertificateController:
             return serving.decide(
                 serving.Claim(csr=csr, machine=machine, node=node, is_anothers=self._has_owner, drivers=self._drivers)
             )
+        now, others = self._clock.monotonic(), self._requests.with_the_same_token(csr)
         return client.decide(
             client.Claim(
                 csr=csr,
                 machine=machine,
                 node=node,
                 token_user=self._token_user(machine) if machine is not None else "",
+                approved={
+                    other.metadata.name: now - self._approved.get(other.metadata.uid, now)
+                    for other in others
+                    if is_approved(other)
+                },
+                is_latest=not any(is_later(other, csr) for other in others if not other.status.conditions),
                 drivers=self._drivers,
-                **self._company(csr),
             )
         )
-
-    def _company(self, csr: CertificateSigningRequest) -> _Company:
-        """What became of other requests that came with the same token."""
-        now = self._clock.monotonic()
-        others = [
-            other
-            for other in self._requests.client.by_index(_BY_USER, csr.spec.username)
-            if other.metadata.uid != csr.metadata.uid
-        ]
-        return {
-            "approved": {
-                other.metadata.name: now - self._approved.get(other.metadata.uid, now)
-                for other in others
-                if is_approved(other)
-            },
-            "is_latest": not any(_age(other) > _age(csr) for other in others if not other.status.conditions),
-        }
 
     def _has_owner(self, name: str) -> bool:
         return self._nodes.get(name) is not None or self._machines.get(name) is not None
@@ -275,20 +217,3 @@ class CertificateController:
     def _stop_waiting(self, csr: CertificateSigningRequest) -> None:
         self._since.pop(csr.metadata.uid, None)
         self._told.pop(csr.metadata.uid, None)
-
-
-class _Company(TypedDict):
-    """As client.Claim has it."""
-
-    approved: dict[str, float]
-    is_latest: bool
-
-
-def is_approved(csr: CertificateSigningRequest) -> bool:
-    """Whether somebody has approved it."""
-    return any(condition.type == "Approved" for condition in csr.status.conditions)
-
-
-def _age(csr: CertificateSigningRequest) -> tuple[str, str]:
-    """Sorts requests by their time; those of one second have some order, and always the same."""
-    return csr.metadata.creation_timestamp or "", csr.metadata.uid

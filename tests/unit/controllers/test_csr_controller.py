@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -250,7 +249,3 @@ async def test_requests_that_were_made_while_nobody_led_are_decided_by_the_next_
     await lab.world.start()
     await lab.world.pass_time(2)
     assert lab.decision("csr-1") == "Approved"
-
-
-def test_the_pem_of_a_request_travels_as_base64() -> None:
-    assert base64.b64decode(manifest("x", b"pem")["spec"]["request"]) == b"pem"
