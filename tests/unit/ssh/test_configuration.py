@@ -83,7 +83,7 @@ def test_wrong_config_names_the_key_and_the_remedy(config: dict[str, Any], field
 
 def test_key_with_a_passphrase_is_opened_by_it() -> None:
     secret = {
-        "ssh-privatekey": KEY.export_private_key(passphrase="s3cret", rounds=2),
+        "ssh-privatekey": KEY.export_private_key(passphrase="s3cret"),
         "passphrase": b"s3cret\n",
         "known_hosts": f"10.0.0.1 {KEY.export_public_key().decode()}".encode(),
     }
@@ -99,8 +99,8 @@ def test_key_with_a_passphrase_is_opened_by_it() -> None:
         ({"ssh-privatekey": b"s3cret"}, "ssh-privatekey"),
         ({"ssh-privatekey": PRIVATE[:200]}, "ssh-privatekey"),
         ({"ssh-privatekey": KEY.export_public_key()}, "ssh-privatekey"),
-        ({"ssh-privatekey": KEY.export_private_key(passphrase="x", rounds=2)}, "ssh-privatekey"),
-        ({"ssh-privatekey": KEY.export_private_key(passphrase="x", rounds=2), "passphrase": b"s3cret"}, "passphrase"),
+        ({"ssh-privatekey": KEY.export_private_key(passphrase="x")}, "ssh-privatekey"),
+        ({"ssh-privatekey": KEY.export_private_key(passphrase="x"), "passphrase": b"s3cret"}, "passphrase"),
         ({"ssh-privatekey": PRIVATE, "known_hosts": b"\xffs3cret"}, "known_hosts"),
     ],
 )

@@ -214,6 +214,18 @@ async def test_withdrawn_token_is_refused_by_the_host_that_it_was_tried_on() -> 
     assert pool.owners() == []
 
 
+async def test_late_claim_of_another_host_that_was_noted_is_refused() -> None:
+    """Two calls noted two hosts; the slower one arrives when the other has its claim."""
+    pool = Pool(3)
+    first, second, _ = in_order_of(TOKEN, pool.hosts)
+    for host in pool.hosts:
+        await pool.note(host, TOKEN, first)
+        await pool.note(host, TOKEN, second)
+    assert (await pool.placement().place(TOKEN)).host.id == first.id
+    await pool.claim(second, TOKEN)
+    assert pool.owners() == [first.id]
+
+
 async def test_closed_token_is_not_placed_again() -> None:
     pool = Pool(5)
     owner = (await pool.placement().place(TOKEN)).host
