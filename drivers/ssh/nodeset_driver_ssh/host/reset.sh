@@ -35,6 +35,9 @@ try() {
   cat "$work/stderr" >>"$work/log" 2>/dev/null
 }
 
+# What was told to end may need a moment for it.
+patiently() { "$@" || { sleep 2 && "$@"; } || { sleep 5 && "$@"; }; }
+
 quietly() { "$@" >>"$work/log" 2>&1; }
 
 kubelets() {
@@ -188,9 +191,9 @@ fi
 if have kubeadm && [ -e /var/lib/kubelet/kubeadm-flags.env ]; then
   try 'kubeadm reset' bounded kubeadm reset --force
 fi
-try 'stopping pods' stop_pods
+try 'stopping pods' patiently stop_pods
 try 'resetting k3s' reset_k3s
-try 'unmounting volumes of pods' unmount_pods
+try 'unmounting volumes of pods' patiently unmount_pods
 try 'removing the state of the kubelet' remove_kubelet_state
 try 'removing what network plug-ins left' remove_network
 for command in "$work"/commands/[0-9]*; do
