@@ -75,6 +75,17 @@ class MachinesUnderFire(RuleBasedStateMachine):
             self.runner.run(self.world.settle())
 
     @rule(data=st.data())
+    def somebody_deletes_a_node(self, data: st.DataObject) -> None:
+        names = [node.metadata.name for node in self.world.nodes]
+        if names:
+            self.world.delete_node(data.draw(st.sampled_from(names)))
+            self.runner.run(self.world.settle())
+
+    @rule(late=st.booleans())
+    def addresses_of_new_machines_are_not_known_yet(self, *, late: bool) -> None:
+        self.world.cloud.addresses_come_late = late
+
+    @rule(data=st.data())
     def one_joins(self, data: st.DataObject) -> None:
         there = {node.metadata.name for node in self.world.nodes}
         able = [m for m in self.world.machines if m.status.provider_id and m.metadata.name not in there]
@@ -85,7 +96,7 @@ class MachinesUnderFire(RuleBasedStateMachine):
                 self.runner.run(self.world.settle())
 
     @rule(
-        call=st.sampled_from(["create", "get", "delete"]),
+        call=st.sampled_from(["create", "get", "delete", "diagnose"]),
         error=st.sampled_from(sorted(ERRORS)),
         after=st.booleans(),
     )
