@@ -7,6 +7,7 @@ parts touch. It runs in a network of the testbed's own (`testbed.netns`); leavin
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -154,6 +155,8 @@ def missing(assets: Assets | None) -> str:
     """Why no such cluster can run here, as the reason of a skipped test; empty where it can."""
     if reason := Libvirtd.missing():
         return reason
+    if importlib.util.find_spec("libvirt") is None:
+        return "the Python package libvirt-python is not installed: run tools/install-libvirt.sh, then `make setup`"
     if netns.current() is None:
         return "needs a network of its own: run it by `make e2e`"
     if assets is None:

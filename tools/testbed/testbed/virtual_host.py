@@ -22,7 +22,7 @@ from testbed.libvirtd import Libvirtd
 from testbed.node_image import NodeImage
 from testbed.processes import wait_until
 
-USER = "operator"
+USER = "keeper"
 
 
 class VirtualHost:
@@ -52,6 +52,7 @@ class VirtualHost:
         self.private_key, self._public_key = _key_pair()
         self._host_key, self._host_public = _key_pair()
         self.address = ""
+        self._refusal = ""
 
     @property
     def known_hosts(self) -> str:  # noqa: D102 -- of the class
@@ -71,9 +72,10 @@ class VirtualHost:
         description.write_text(self._xml())
         self._libvirt.virsh("create", str(description))
         try:
-            wait_until(self._found, timeout=600, what=f"{self._name} has an address", interval=1)
-        except BaseException:
+            wait_until(self._found, timeout=600, what=f"{self._name} lets {USER} in", interval=1)
+        except BaseException as error:
             self._libvirt.virsh("destroy", self._name)
+            error.add_note(f"{self._refusal or 'it has no address'}; its console is {self.console}")
             raise
         return self
 
@@ -115,7 +117,8 @@ class VirtualHost:
         self.address = addresses[0]
         try:
             return self.shell("cloud-init status --wait >&2; echo up").endswith("up\n")
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            self._refusal = f"{error}: {error.stderr}"
             return False
 
     def _user_data(self) -> str:
