@@ -33,6 +33,10 @@ _READY_SECONDS = 60
 _PROGRAMS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "dnsmasq", "iptables", "ip", "nsenter", "unshare")
 _MOUNTS = {"etc": "/etc/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "log": "/var/log/libvirt"}
 
+_ACCOUNTS = {"passwd": "libvirt-qemu:x:64055:64055::/nonexistent:/bin/false", "group": "libvirt-qemu:x:64055:"}
+"""Debian's libvirt does not start without this user, even where its guests run as another one; the package that makes
+the user is the one that starts a daemon of the machine. Inside of the namespaces it is there."""
+
 _QEMU_CONF = """\
 user = "root"
 group = "root"
@@ -106,7 +110,7 @@ class Libvirtd:
     @property
     def inside(self) -> tuple[str, ...]:
         """Put before a command line, it runs the command where the daemon's files are; it ends with the daemon."""
-        return ("nsenter", f"--target={self._first_pid()}", "--mount", "--pid")
+        return ("nsenter", f"--target={self._first_pid()}", "--mount", "--root", "--pid")
 
     @property
     def enter(self) -> tuple[str, ...]:
@@ -214,6 +218,7 @@ class Libvirtd:
         if self._netns is None:  # `ip netns exec` has done it otherwise: /sys/class/net is that of the namespace
             lines += [("mount", "-t", "sysfs", "sysfs", "/sys")]
         lines += [("ip", "link", "set", "lo", "up")]
+        lines += [("mount", "--bind", self._folder / name, f"/etc/{name}") for name in _ACCOUNTS]
         for name, target in _MOUNTS.items():
             lines += [("mkdir", "-p", target), ("mount", "--bind", self._folder / name, target)]
         # Without D-Bus and systemd in sight, nothing is asked of the machine's own. Last: the folder may be in /run.
@@ -229,6 +234,10 @@ class Libvirtd:
         shutil.rmtree(self._folder / "run", ignore_errors=True)  # as after a reboot: what is marked so starts by itself
         for name in (*_MOUNTS, "run", "pool"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
+        for name, line in _ACCOUNTS.items():
+            known = Path("/etc", name).read_text()
+            more = "" if f"\n{line.partition(':')[0]}:" in known else f"{line}\n"
+            (self._folder / name).write_text(known + more)
         etc = self._folder / "etc"
         (etc / "qemu.conf").write_text(_QEMU_CONF)
         (etc / "libvirtd.conf").write_text(
