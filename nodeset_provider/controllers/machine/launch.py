@@ -33,8 +33,9 @@ from nodeset_provider.controllers.machine.observed import (
     REASON_TOKEN_TAKEN,
     Observed,
 )
+from nodeset_provider.controllers.resolver import invalid_config
 from nodeset_provider.driverkit.contract import Instance, InstanceState
-from nodeset_provider.driverkit.errors import DriverError, NotFound
+from nodeset_provider.driverkit.errors import DriverError, InvalidSpec, NotFound
 
 
 def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
@@ -49,7 +50,7 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
     if memory.failure is not None and memory.last_create is None:
         code = memory.failure.code
         # A token whose id is taken is another machine's, which still has to join with it.
-        return failed(o, CONDITION_LAUNCHED, code, memory.failure.message, final=code != REASON_TOKEN_TAKEN)
+        return failed(o, CONDITION_LAUNCHED, code, _complaint(memory.failure), final=code != REASON_TOKEN_TAKEN)
     if memory.instance is not None:
         return _record(o, memory.instance)
     if (waiting := pause(o, CONDITION_LAUNCHED)) is not None:
@@ -61,6 +62,11 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
     if o.standing_node is not None and not (o.owns_node or o.has_placeholder):
         return _name_taken(o)
     return Launch()
+
+
+def _complaint(error: DriverError) -> str:
+    """With the field to mend, where the driver named one."""
+    return invalid_config(error) if isinstance(error, InvalidSpec) and error.field else error.message
 
 
 def _record(o: Observed, instance: Instance) -> Action:

@@ -66,7 +66,8 @@ async def test_what_a_driver_complains_of_is_told_and_when_it_is_mended_the_same
     await world.pass_time(60)
     (it,) = world.machines
     assert (condition(it).status, condition(it).reason) == ("False", error.code)
-    assert error.message in condition(it).message
+    field = getattr(error, "field", "")
+    assert condition(it).message == (f"spec.config.{field}: {error.message}" if field else error.message)
     assert not world.cloud.machines
     mend(world)
     await world.pass_time(120, step=5)
