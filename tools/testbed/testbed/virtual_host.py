@@ -118,7 +118,7 @@ class VirtualHost:
         try:
             return self.shell("cloud-init status --wait >&2; echo up").endswith("up\n")
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            self._refusal = f"{error}: {error.stderr}"
+            self._refusal = f"{error}: {error.stderr!r}"
             return False
 
     def _user_data(self) -> str:
