@@ -22,6 +22,8 @@ from nodeset_driver_ssh.applier.plan import CommandStep, FileStep, HostnameStep,
 from nodeset_provider.driverkit.errors import InvalidSpec
 
 _HEADER: Final = "#cloud-config"
+_MOST_STEPS: Final = 9999
+"""Their numbers have four digits on the host."""
 _UNPACKED_LIMIT: Final = 64 << 20
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _OWNER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
@@ -30,7 +32,9 @@ _MODE: Final = re.compile(r"0?o?[0-7]{1,4}")
 _SPEAKS_OF_THE_IMAGE: Final = frozenset({"preserve_hostname", "manage_etc_hosts", "prefer_fqdn_over_hostname"})
 """Settings of cloud-init itself, which is not what runs here."""
 _FILE_KEYS: Final = frozenset({"path", "content", "encoding", "permissions", "owner", "defer"})
-_USER_KEYS: Final = frozenset({"name", "shell", "lock_passwd", "ssh_authorized_keys", "sudo"})
+_USER_KEYS: Final = frozenset(
+    {"name", "shell", "lock_passwd", "primary_group", "groups", "ssh_authorized_keys", "sudo"}
+)
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -43,13 +47,16 @@ def read_steps(user_data: bytes) -> tuple[Step, ...]:
     entries = _list(config, "write_files")
     files = [_file(index, entry) for index, entry in enumerate(entries)]
     deferred = [isinstance(entry, dict) and entry.get("defer") is True for entry in entries]
-    return (
+    steps = (
         *(file for file, later in zip(files, deferred, strict=True) if not later),
         *_hostname(config),
         *_users(config),
         *(file for file, later in zip(files, deferred, strict=True) if later),
         *(_command(index, entry) for index, entry in enumerate(_list(config, "runcmd"))),
     )
+    if len(steps) > _MOST_STEPS:
+        raise _wrong(f"has {len(steps)} files, users and commands; {_MOST_STEPS} can be applied over SSH")
+    return steps
 
 
 _READERS: Final = ("write_files", "hostname", "users", "runcmd")
@@ -131,6 +138,8 @@ def _users(config: Mapping[Any, Any]) -> Iterator[UserStep]:
             raise _wrong(f"{where}: shell is no plain absolute path")
         if entry.get("lock_passwd", True) is not True:
             raise _wrong(f"{where}: lock_passwd must be true, logins have no password here")
+        if entry.get("primary_group", name) != name or entry.get("groups", [name]) != [name]:
+            raise _wrong(f"{where}: a user has a group of its own name here, and no other")
         sudo = entry.get("sudo") or ()
         yield UserStep(
             name=name,
