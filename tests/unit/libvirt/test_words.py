@@ -37,7 +37,7 @@ CAPABILITIES = """<capabilities><guest><os_type>hvm</os_type><arch name='x86_64'
             "authorized_keys",
         ),
         (38, "Failed to connect socket to '/run/libvirt/libvirt-sock': Permission denied", Unauthorized, "group"),
-        (38, 'Cannot recv data: Load key "/tmp/x/key": error in libcrypto', Unauthorized, "passphrase"),
+        (38, 'Cannot recv data: Load key "/x/key": error in libcrypto', Unauthorized, "passphrase"),
         (45, "authentication failed: no agent is available", Unauthorized, "no right"),
         (38, "Failed to connect socket to '/run/x': No such file or directory", Transient, "no connection"),
         (38, "Cannot recv data: ssh: Could not resolve hostname h: Connection reset", Transient, "resolve"),
