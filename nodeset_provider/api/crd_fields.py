@@ -202,6 +202,10 @@ FIELDS: Constraints = {
                 "^[A-Za-z0-9_][-A-Za-z0-9_.]*(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?$",
                 "owner must be user or user:group, such as root:root",
             ),
+            Rule(
+                "!self.matches('(^|:)[0-9]+(:|$)')",
+                "owner takes names, not numbers: what reads it at the first boot looks them up as names",
+            ),
         ),
         "permissions": cel.text(
             16, cel.matches("^[0-7]{3,4}$", 'permissions must be an octal number in quotes, such as "0644"')

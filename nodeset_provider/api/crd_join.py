@@ -48,12 +48,17 @@ _HIGH, _LOW = 85, 80
 QUANTITY = Rule(
     "isQuantity(self) && !self.startsWith('-')", 'must be a quantity of 0 or more in quotes, such as "100m" or "1Gi"'
 )
+_NO_LOGIN = Rule(
+    "!self.contains('@')",
+    "must not hold a user name or password, which everybody who reads NodeClasses would see: remove it",
+)
 _URL_OF_PROXY = cel.text(
     1024,
     Rule(
         "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",
         "must be the URL of a proxy, such as http://proxy.example.org:3128",
     ),
+    _NO_LOGIN,
 )
 _PEM = Rule(
     "self.contains('-----BEGIN CERTIFICATE-----') && self.contains('-----END CERTIFICATE-----')",
@@ -173,6 +178,7 @@ JOIN_FIELDS: Constraints = {
                 "isURL(self) && url(self).getScheme() == 'https' && url(self).getHostname() != ''",
                 "endpoint must be an https URL that machines can reach, such as https://10.0.0.1:6443",
             ),
+            _NO_LOGIN,
         ),
         "ca_certificates": {"maxItems": 16, "items": _CERTIFICATE, "x-kubernetes-list-type": "atomic"},
         "registry_mirrors": {
@@ -291,7 +297,13 @@ JOIN_FIELDS: Constraints = {
                 "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "name must be an argument of the kubelet without dashes before it"
             ),
         ),
-        "value": {"maxLength": 4096},
+        "value": cel.text(
+            4096,
+            Rule(
+                "!self.matches('[\\\\s\"\\'\\\\\\\\]')",
+                "value must not hold blanks, quotes or backslashes: systemd takes the kubelet's arguments apart there",
+            ),
+        ),
     },
     Patch: {
         "target": cel.text(
@@ -358,6 +370,7 @@ JOIN_FIELDS: Constraints = {
                     "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",
                     "endpoints takes URLs, such as https://mirror.example.org",
                 ),
+                _NO_LOGIN,
             ),
         },
         "ca_certificate": _CERTIFICATE,

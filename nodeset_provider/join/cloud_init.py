@@ -74,6 +74,9 @@ def _file(file: MachineFile, users: frozenset[str]) -> dict[str, Any]:
 
 def _user(user: MachineUser) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": user.name, "shell": "/bin/bash", "lock_passwd": True}
+    # Its own group by name, made only where it is missing: useradd left alone refuses a user whose name a group has
+    # already (Debian: operator), and then no user of the class is made. groups too, as cloud-init makes only those.
+    entry |= {"primary_group": user.name, "groups": [user.name]}
     if user.ssh_authorized_keys:
         entry["ssh_authorized_keys"] = list(user.ssh_authorized_keys)
     if user.sudo:

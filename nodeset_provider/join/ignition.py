@@ -22,6 +22,13 @@ VERSION: Final = "3.4.0"
 HOSTNAME: Final = "/etc/hostname"
 SUDOERS: Final = "/etc/sudoers.d/90-nodeset"
 
+_GROUPS_OF_IMAGES: Final = frozenset(
+    {"audio", "cdrom", "dialout", "disk", "docker", "floppy", "input", "kmem", "kvm", "lock", "mem", "render", "rkt"}
+    | {"sgx", "sudo", "sys", "systemd-journal", "tape", "tty", "users", "utmp", "video", "wheel"}
+)
+"""Groups without a user of their name on Flatcar and Fedora CoreOS. useradd refuses such a user, and a machine whose
+Ignition fails does not boot."""
+
 
 def render(document: Document) -> bytes:
     """The config as JSON in ASCII. Deterministic.
@@ -42,7 +49,7 @@ def render(document: Document) -> bytes:
     _refuse_second_ones(files)
     config: dict[str, Any] = {
         "ignition": {"version": VERSION},
-        "passwd": {"users": [_user(user) for user in document.users]},
+        "passwd": {"users": [_user(index, user) for index, user in enumerate(document.users)]},
         "storage": {"files": [_file(file) for file in files]},
         # the others are enabled by ours
         "systemd": {"units": [{"name": unit.name, "enabled": True} for unit in document.units if unit.name == UNIT]},
@@ -88,7 +95,12 @@ def _data_url(content: bytes) -> str:
     return f"data:;base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _user(user: MachineUser) -> dict[str, Any]:
+def _user(index: int, user: MachineUser) -> dict[str, Any]:
+    if user.name in _GROUPS_OF_IMAGES:
+        raise InvalidJoin(
+            f"spec.provisioning.users[{index}].name",
+            f"{user.name} is a group on images with Ignition, which makes no user of that name; choose another",
+        )
     entry: dict[str, Any] = {"name": user.name, "shell": "/bin/bash"}
     if user.ssh_authorized_keys:
         # a key that is there twice makes the config invalid

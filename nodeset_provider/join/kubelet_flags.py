@@ -31,9 +31,14 @@ _SAID_ELSEWHERE: Final = {
     "pod-max-pids": "spec.join.kubelet.podPidsLimit",
     "register-with-taints": "the NodeSet's spec.taints",
     "resolv-conf": "spec.join.kubelet.resolvConf",
+    "rotate-server-certificates": "spec.join.kubelet.servingCertificate",
     "system-reserved": "spec.join.kubelet.systemReserved",
     "topology-manager-policy": "spec.join.kubelet.topologyManagerPolicy",
 }
+_BREAKS_TEMPLATES: Final = frozenset({"local-storage-capacity-isolation", "pods-per-core", "reserved-cpus"})
+"""What makes the node smaller than its template promises, and has no field."""
+_ENDS_A_WORD: Final = re.compile(r"""[\s"'\\]""")
+"""kubeadm puts all arguments into one variable, which systemd takes apart again at blanks, minding quotes."""
 _OURS: Final = frozenset(
     {"bootstrap-kubeconfig", "cert-dir", "config", "config-dir", "hostname-override", "kubeconfig", "provider-id"}
     | {"register-node", "rotate-certificates"}
@@ -49,5 +54,9 @@ def check_kubelet_flag(field: str, name: str, value: str) -> None:
         raise InvalidJoin(field, f"{name} is set in {_SAID_ELSEWHERE[name]}, which templates are computed from")
     if name in _OURS:
         raise InvalidJoin(field, f"{name} is set by the provider, or the machine would join as another one; remove it")
-    if not value.isprintable():
-        raise InvalidJoin(field, f"the value of {name} holds control characters; remove them")
+    if name in _BREAKS_TEMPLATES:
+        raise InvalidJoin(field, f"{name} makes the node smaller than the autoscaler reckons with; remove it")
+    if not value.isprintable() or _ENDS_A_WORD.search(value):
+        raise InvalidJoin(
+            field, f"the value of {name} holds blanks, quotes, backslashes or control characters; remove them"
+        )

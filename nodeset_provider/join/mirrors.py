@@ -82,7 +82,8 @@ def _check(mirrors: Sequence[RegistryMirror]) -> None:
             raise InvalidJoin(f"{field}.endpoints", "is empty; name at least one URL")
         for number, endpoint in enumerate(mirror.endpoints):
             if not _is_endpoint(endpoint):
-                raise InvalidJoin(f"{field}.endpoints[{number}]", f"{endpoint!r} is no URL; write https://host[:port]")
+                # Not shown: where somebody wrote a login into it, a condition is no place for that.
+                raise InvalidJoin(f"{field}.endpoints[{number}]", "is no URL of a registry; write https://host[:port]")
         if mirror.ca_certificate:
             read_certificates(f"{field}.caCertificate", ascii_pem(f"{field}.caCertificate", mirror.ca_certificate))
 

@@ -20,7 +20,8 @@ from nodeset_provider.join.paths import UNITS
 
 _FIELD: Final = "spec.provisioning"
 _PERMISSIONS: Final = re.compile(r"0?[0-7]{3,4}")
-_OWNER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+_OWNER: Final = re.compile(r"(?!\d+(:|$))[A-Za-z0-9_][A-Za-z0-9_.-]*(:(?!\d+$)[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+"""Names only: what reads this at a first boot looks it up as a name, and gives up where nobody is called 1000."""
 _USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _UNIT: Final = re.compile(
     r"[A-Za-z0-9:_.@-]{1,240}\.(service|socket|timer|path|mount|automount|swap|target|slice|device)"
@@ -99,7 +100,7 @@ def _file(field: str, file: File) -> MachineFile:
     if not _PERMISSIONS.fullmatch(file.permissions):
         raise InvalidJoin(f"{field}.permissions", f"{file.permissions!r} is no octal file mode; write for example 0644")
     if not _OWNER.fullmatch(file.owner):
-        raise InvalidJoin(f"{field}.owner", f"{file.owner!r} is no owner; write user or user:group")
+        raise InvalidJoin(f"{field}.owner", f"{file.owner!r} is no owner; write user or user:group, by name")
     content = _content(f"{field}.content", file)
     return MachineFile(path=path, content=content, mode=int(file.permissions, 8), owner=file.owner)
 

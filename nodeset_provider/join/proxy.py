@@ -1,5 +1,8 @@
 """The machine's way out: environment for services (systemd drop-ins) and for the class's commands, from one file.
 
+A login in a proxy's URL is refused: it would stand in the class, in every Machine, in the user-data and in a file that
+each process on the machine reads.
+
 Every program has its own idea of the case of these variables (curl reads http_proxy only), so both are there. What is
 never asked of a proxy: the machine itself, the API server, and names and addresses inside the cluster. Networks of pods
 and services are the class's to name; nobody here knows them.
@@ -21,7 +24,7 @@ from nodeset_provider.join.request import JoinRequest
 ENVIRONMENT_FILE: Final = f"{FOLDER}/proxy.env"
 
 _FIELD: Final = "spec.join.proxy"
-_PLAIN: Final = re.compile(r"[A-Za-z0-9.:/@%_~+=&?*,\[\]-]+")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9.:/%_~+=&?*,\[\]-]+")
 """Read alike by systemd's EnvironmentFile and by a shell, within single quotes."""
 _ALWAYS_DIRECT: Final = ("localhost", "127.0.0.1", "::1", ".svc")
 
@@ -65,6 +68,11 @@ def with_environment(environment: dict[str, str], command: Command) -> Command:
 def _url(name: str, url: str) -> str:
     if not url:
         return ""
+    if "@" in url:
+        raise InvalidJoin(
+            f"{_FIELD}.{name}",
+            "holds a login, which everybody who reads NodeClasses would see; let the proxy know machines by address",
+        )
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -57,7 +57,8 @@ class JoinRequest:
             or parts.fragment
             or not endpoint.isprintable()
         ):
-            raise InvalidJoin(field, f"{endpoint!r} is no URL of an API server; write https://host[:port]")
+            # Not shown: where somebody wrote a login into it, a condition is no place for that.
+            raise InvalidJoin(field, "is no URL of an API server; write https://host[:port]")
         return endpoint
 
     def check(self) -> None:

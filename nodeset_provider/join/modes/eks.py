@@ -45,9 +45,6 @@ After=nodeadm-run.service kubelet.service
 [Service]
 Type=oneshot
 ExecStart={AFTER_JOIN}
-
-[Install]
-WantedBy=multi-user.target
 """
 
 
@@ -105,7 +102,8 @@ def _deferred(document: Document) -> Document:
     if not document.commands_after:
         return document
     script = "#!/bin/sh\n" + "".join(f"{shlex.join(command)}\n" for command in document.commands_after)
-    unit = MachineUnit(name=AFTER_JOIN_UNIT, content=_UNIT.encode(), start=True)
+    # Started, not enabled: once in the machine's life, as commands are in every other mode.
+    unit = MachineUnit(name=AFTER_JOIN_UNIT, content=_UNIT.encode(), enabled=False, start=True)
     return Document(
         hostname=document.hostname,
         files=(MachineFile(path=AFTER_JOIN, content=script.encode(), mode=0o755), *document.files),

@@ -51,6 +51,8 @@ _OURS: Final = {
     "config": "the file that these keys are written to",
 }
 _KUBELET_ARG: Final = "kubelet-arg"
+_SECRET: Final = {"vpn-auth": "vpn-auth-file"}
+"""Keys that hold a secret, and those that name a file with it."""
 
 _INSTALL: Final = """\
 have=$(k3s --version 2>/dev/null | awk 'NR == 1 {print $3}')
@@ -117,6 +119,10 @@ def _value(key: str, value: Any) -> Any:  # noqa: ANN401
     name = key.removesuffix("+")  # k3s' form for lists that go on in another file
     if name in _OURS:
         raise InvalidJoin(field, f"is {_OURS[name]}; remove it")
+    if name in _SECRET:
+        raise InvalidJoin(
+            field, f"holds a secret, which everybody who reads NodeClasses would see; use {_SECRET[name]}"
+        )
     if not _KEY.fullmatch(name):
         raise InvalidJoin(field, "is no key of k3s' config.yaml; write the flag's long name without dashes before it")
     if name == _KUBELET_ARG:

@@ -81,6 +81,8 @@ def provisioning_refusals() -> Iterator[tuple[dict[str, Any], str, str]]:
             "must be an octal number in quotes",
         )
     yield provisioning(files=[{**FILE, "permissions": 644}]), "spec.provisioning.files[0].permissions", "type string"
+    for owner in ("0", "1000:1000", "root:0", "0:root"):
+        yield provisioning(files=[{**FILE, "owner": owner}]), "spec.provisioning.files[0].owner", "names, not numbers"
     for owner in ("a b", "root:", ":root", "a:b:c"):
         yield provisioning(files=[{**FILE, "owner": owner}]), "spec.provisioning.files[0].owner", "user or user:group"
     for field in ("commands", "commandsAfterJoin"):
@@ -211,7 +213,7 @@ def test_longest_name_is_accepted(admin: API, kind: str, longest: int) -> None:
             {"nodeLabels": {f"{'p' * 60}.example.com/{'k' * 63}{n}"[:-1] if n else "a": "x" for n in (0, 1)}},
         ),
         ("NodeClass", provisioning(users=[{"name": "me", "sshAuthorizedKeys": [KEY], "sudo": True}])),
-        ("NodeClass", provisioning(files=[FILE, {"path": "/a/..b", "owner": "0:0", "permissions": "1755"}])),
+        ("NodeClass", provisioning(files=[FILE, {"path": "/a/..b", "owner": "root:staff", "permissions": "1755"}])),
         ("NodeClass", provisioning(files=[{"path": "/etc/two words", "content": "\u2028 \x00"}])),
         ("NodeClass", provisioning(units=[{"name": "a@b-c.service"}, {"name": "t.timer", "content": "[Timer]\n"}])),
         ("NodeClass", provisioning(commands=["echo '#{x}' && exit 1", "a\nb"])),

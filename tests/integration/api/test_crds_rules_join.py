@@ -141,6 +141,12 @@ def settings_of_modes() -> Iterator[Refusal]:
             "kubeadm.kubeletExtraArgs[0].name",
             "name must be an argument of the kubelet without dashes before it",
         )
+    for value in ("2 --node-labels=a=b", "'", 'a"', "a\\b", "a\nb", "a\tb"):
+        yield (
+            kubeadm(kubeletExtraArgs=[{"name": "v", "value": value}]),
+            "kubeadm.kubeletExtraArgs[0].value",
+            "value must not hold blanks, quotes or backslashes",
+        )
     for target in ("../kubelet", "Kubelet", ""):
         yield (
             kubeadm(patches=[{"target": target, "content": "{}"}]),
@@ -181,6 +187,14 @@ def surroundings() -> Iterator[Refusal]:
     for field in ("http", "https"):
         for url in ("proxy:3128", "socks5://proxy:1080", "http://", ""):
             yield {"proxy": {field: url}}, f"proxy.{field}", "must be the URL of a proxy"
+        yield (
+            {"proxy": {field: "http://me:s3cret@proxy:3128"}},
+            f"proxy.{field}",
+            "must not hold a user name or password",
+        )
+    yield {"endpoint": "https://me:s3cret@10.0.0.1:6443"}, "endpoint", "must not hold a user name or password"
+    mirror = {**MIRROR, "endpoints": ["https://me:s3cret@mirror"]}
+    yield {"registryMirrors": [mirror]}, "registryMirrors[0].endpoints[0]", "must not hold a user name or password"
     yield {"proxy": {"noProxy": ["10.0.0.0/8"]}}, "proxy", "noProxy says nothing without a proxy"
     for host in ("a b", "a,b", ""):
         proxy = {"http": "http://proxy:3128", "noProxy": [host]}

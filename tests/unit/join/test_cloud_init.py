@@ -155,6 +155,7 @@ def test_users_are_added_to_the_images_own_and_have_no_password() -> None:
     assert ops["lock_passwd"] is True
     assert ops["sudo"] == "ALL=(ALL) NOPASSWD:ALL"
     assert "sudo" not in ro
+    assert (ro["primary_group"], ro["groups"]) == ("ro", ["ro"]), "its own, also where the group is there already"
     assert "users" not in parse(render(Document(hostname="h")))
 
 

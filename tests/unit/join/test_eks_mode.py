@@ -103,7 +103,7 @@ def test_commands_after_the_join_wait_for_nodeadm_in_a_unit(make_request: MakeRe
     document = eks.document(make_request(join=Join(mode="EKS", eks=EKS, kubelet=KUBELET), provisioning=provisioning))
     assert document.commands_after == ()
     unit = document.units[-1]
-    assert (unit.name, unit.start) == (eks.AFTER_JOIN_UNIT, True)
+    assert (unit.name, unit.start, unit.enabled) == (eks.AFTER_JOIN_UNIT, True, False), "at the first boot only"
     assert b"After=nodeadm-run.service" in (unit.content or b"")
     script = tmp_path / "script"
     script.write_bytes(next(file.content for file in document.files if file.path == eks.AFTER_JOIN))

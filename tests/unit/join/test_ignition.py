@@ -126,6 +126,13 @@ def test_users_have_no_password_and_become_root_by_a_file_that_only_root_reads()
     assert not files(render(Document(hostname="", users=(MachineUser(name="ro"),))))
 
 
+@pytest.mark.parametrize("name", ["docker", "wheel", "sudo"])
+def test_user_that_no_useradd_makes_is_refused_with_its_field(name: str) -> None:
+    with pytest.raises(InvalidJoin, match="choose another") as refusal:
+        render(Document(hostname="", users=(MachineUser(name="ops"), MachineUser(name=name))))
+    assert refusal.value.field == "spec.provisioning.users[1].name"
+
+
 def test_units_are_files_that_our_own_unit_enables_and_starts() -> None:
     long = b"[Service]\nExecStart=kubelet " + b"--v=1 " * 1000 + b"\n"
     units = (

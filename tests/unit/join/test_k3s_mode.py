@@ -95,7 +95,7 @@ def test_keys_of_the_class_are_kept_as_they_are(make_request: MakeRequest) -> No
     "key",
     [
         *("server", "token", "token-file", "node-name", "with-node-id", "node-label", "node-label+", "node-taint"),
-        *("data-dir", "private-registry", "container-runtime-endpoint", "resolv-conf"),
+        *("data-dir", "private-registry", "container-runtime-endpoint", "resolv-conf", "vpn-auth", "vpn-auth+"),
         *("t", "s", "d", "--debug", "a b", "a\nb", ""),
     ],
 )

@@ -104,6 +104,8 @@ def test_gate_is_refused_only_where_every_kubelet_would() -> None:
         ("register-with-taints", "spec.taints"),
         ("hostname-override", "set by the provider"),
         ("config", "set by the provider"),
+        ("rotate-server-certificates", "spec.join.kubelet.servingCertificate"),
+        ("reserved-cpus", "smaller than the autoscaler"),
         ("--v", "without leading dashes"),
         ("v=1", "without leading dashes"),
         ("", "without leading dashes"),
@@ -114,10 +116,15 @@ def test_flag_that_is_said_elsewhere_is_refused_and_says_where(name: str, said: 
         check_kubelet_flag("args[0]", name, "1")
 
 
-def test_flag_of_the_classs_own_is_taken_unless_its_value_breaks_the_line() -> None:
-    check_kubelet_flag("args[0]", "node-ip", "10.0.0.1")
-    with pytest.raises(InvalidJoin, match="control characters"):
-        check_kubelet_flag("args[0]", "node-ip", "10.0.0.1\n--anonymous-auth")
+@pytest.mark.parametrize("value", ["10.0.0.1", "", "a=b,c=d", "$x%n", "{}"])
+def test_flag_of_the_classs_own_is_taken(value: str) -> None:
+    check_kubelet_flag("args[0]", "node-ip", value)
+
+
+@pytest.mark.parametrize("value", ["1\n--anonymous-auth", "2 --node-labels=a=b", "'", '"2"', "a\\", "\x00", "\u2003"])
+def test_value_that_would_become_another_flag_is_refused(value: str) -> None:
+    with pytest.raises(InvalidJoin, match="remove them"):
+        check_kubelet_flag("args[0]", "v", value)
 
 
 @pytest.mark.parametrize(

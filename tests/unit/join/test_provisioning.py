@@ -65,9 +65,17 @@ def test_permissions_that_are_not_octal_are_refused(make_request: MakeRequest, p
     )
 
 
-@pytest.mark.parametrize("owner", ["", ":", "root:", "root:root:x", "a b", "root\n", "-root"])
+@pytest.mark.parametrize(
+    "owner", ["", ":", "root:", "root:root:x", "a b", "root\n", "-root", "1000", "0:0", "root:0", "1:root"]
+)
 def test_owner_that_is_none_is_refused(make_request: MakeRequest, owner: str) -> None:
     assert refused(make_request, files=[File(path="/a", owner=owner)]) == "spec.provisioning.files[0].owner"
+
+
+@pytest.mark.parametrize("owner", ["root", "9p", "9p:1a", "dev:staff"])
+def test_owner_that_is_a_name_is_taken(owner: str) -> None:
+    (file,) = class_files(Provisioning(files=[File(path="/a", owner=owner)]), reserved=())
+    assert file.owner == owner
 
 
 @pytest.mark.parametrize("name", ["", "Ops", "1st", "a b", "a:b", "x" * 33, "a\n", "default user"])

@@ -121,6 +121,7 @@ def test_command_keeps_its_arguments_whatever_is_in_them(tmp_path: Path) -> None
         (Proxy(http="http://a\nX=1"), "http"),
         (Proxy(http="http://a:0"), "http"),
         (Proxy(http="http://["), "http"),
+        (Proxy(https="http://me:s3cret@proxy:3128"), "https"),
         (Proxy(http="http://a", no_proxy=["b", "c d"]), "noProxy[1]"),
         (Proxy(http="http://a", no_proxy=["b,c"]), "noProxy[0]"),
         (Proxy(http="http://a", no_proxy=["$(x)"]), "noProxy[0]"),
@@ -128,6 +129,20 @@ def test_command_keeps_its_arguments_whatever_is_in_them(tmp_path: Path) -> None
 )
 def test_proxy_that_is_none_is_refused_with_its_field(make_request: MakeRequest, proxy: Proxy, field: str) -> None:
     assert refused(lambda: proxy_environment(make_request(join=Join(proxy=proxy)))) == f"spec.join.proxy.{field}"
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        Join(proxy=Proxy(http="http://me:s3cret@proxy:3128")),
+        Join(endpoint="https://me:s3cret@api:6443"),
+        Join(registry_mirrors=[RegistryMirror(registry="*", endpoints=["https://me:s3cret@mirror"])]),
+    ],
+)
+def test_login_in_a_url_is_refused_and_not_repeated(make_request: MakeRequest, join: Join) -> None:
+    with pytest.raises(InvalidJoin) as refusal:
+        MODES["Bootstrap"](make_request(join=join))
+    assert "s3cret" not in str(refusal.value)
 
 
 # --- trust ------------------------------------------------------------------------------------------------------------
