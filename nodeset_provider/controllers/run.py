@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import structlog
@@ -246,7 +247,13 @@ class Controllers:
             workers=config.node_class_workers,
         )
         presence.add_handler(unserved.on_presence)
-        releases = NodeReleases(client=api, machines=self._machines, nodes=own.nodes, clock=self._clock)
+        releases = NodeReleases(
+            client=api,
+            machines=self._machines,
+            nodes=own.nodes,
+            catch_up=partial(catch_up, self._client, MACHINES, self._machines, self._clock),
+            clock=self._clock,
+        )
         return _Term(machine, releases, nodeset, placeholder, node_class, presence, unserved, certificates)
 
     def _on_nodeset(self, old: NodeSet | None, new: NodeSet | None) -> None:

@@ -9,6 +9,8 @@ finds it done.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import structlog
 
 from nodeset_provider.api.machine import Machine
@@ -21,48 +23,83 @@ from nodeset_provider.controllers.machine.effects import release_node
 from nodeset_provider.controllers.machine.node_end import is_held_for_nobody
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
-from nodeset_provider.kube.errors import NotFound
+from nodeset_provider.kube.errors import ApiError
 from nodeset_provider.kube.informer import Informer
-from nodeset_provider.kube.resources import MACHINES
 
 _log = structlog.get_logger(__name__)
 
-WORKERS = 2
+_ALL = "suspects"
+"""The lane's only key: however many Nodes were deleted at once, the Machines are read anew once for all of them."""
 
 
 class NodeReleases:
-    """See the module."""
+    """See the module. ``catch_up`` returns once the cache of Machines shows what the API server held at its call.
 
-    def __init__(self, *, client: Api, machines: Informer[Machine], nodes: Informer[Node], clock: Clock) -> None:
+    A cache that is behind must not take the Node from under a Machine, which would run on although somebody deleted its
+    Node. To ask for the Machine by its name is not enough: the Node may have another one (EKS).
+    """
+
+    def __init__(
+        self,
+        *,
+        client: Api,
+        machines: Informer[Machine],
+        nodes: Informer[Node],
+        catch_up: Callable[[], Awaitable[None]],
+        clock: Clock,
+    ) -> None:
         self._client = client
         self._machines = machines
         self._nodes = nodes
-        self.lane: Controller[str] = make_lane("noderelease", self.reconcile, workers=WORKERS, clock=clock)
+        self._catch_up = catch_up
+        self._suspects: set[str] = set()
+        """Names of Nodes to be looked at."""
+        self.lane: Controller[str] = make_lane("noderelease", self.reconcile, workers=1, clock=clock)
 
     def on_node(self, _old: Node | None, new: Node | None) -> None:
         """A Node came or changed."""
         if new is not None and new.metadata.deleting and FINALIZER_NODE in new.metadata.finalizers:
-            self.lane.enqueue(new.metadata.name)
+            self._suspect(new.metadata.name)
 
     def on_machine(self, old: Machine | None, new: Machine | None) -> None:
         """A Machine that is gone leaves its Node to whoever deletes it."""
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
-            self.lane.enqueue(old.node_name)
+            self._suspect(old.node_name)
 
-    async def reconcile(self, name: str) -> float | None:
-        """Take the finalizer off that Node where it waits for nobody."""
-        node = self._nodes.get(name)
-        if node is None or not is_held_for_nobody(node, machines_of(node, self._machines)):
+    def _suspect(self, name: str) -> None:
+        self._suspects.add(name)
+        self.lane.enqueue(_ALL)
+
+    async def reconcile(self, _key: str) -> float | None:
+        """Take the finalizer off those Nodes that wait for nobody. Raises ApiError; what is left is then still known.
+
+        Every Node that is looked at was seen to be deleted before the Machines are read: a Machine that registered as
+        it is older than that.
+        """
+        names, self._suspects = self._suspects, set()
+        held = [name for name in names if self._held_for_nobody(name) is not None]
+        if not held:
             return None
-        # A cache that is behind must not take the Node from under a Machine that was just made.
         try:
-            machine = await self._client.get(MACHINES, name)
-        except NotFound:
-            pass
-        else:
-            self._machines.observe(machine)
-            if not is_held_for_nobody(node, [machine]):
-                return None
-        _log.warning("the Machine of a deleted Node is gone, letting go of the Node", node=name)
-        await release_node(self._client, self._nodes, node)
+            await self._catch_up()
+        except ApiError:
+            self._suspects.update(held)
+            raise
+        failure: ApiError | None = None
+        for name in held:
+            node = self._held_for_nobody(name)
+            if node is None:
+                continue
+            _log.warning("the Machine of a deleted Node is gone, letting go of the Node", node=name)
+            try:
+                await release_node(self._client, self._nodes, node)
+            except ApiError as error:
+                self._suspects.add(name)
+                failure = error
+        if failure is not None:
+            raise failure
         return None
+
+    def _held_for_nobody(self, name: str) -> Node | None:
+        node = self._nodes.get(name)
+        return node if node is not None and is_held_for_nobody(node, machines_of(node, self._machines)) else None
