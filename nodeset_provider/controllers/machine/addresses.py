@@ -16,14 +16,19 @@ from nodeset_provider.controllers.drivers import AccountUnusable
 from nodeset_provider.controllers.machine.actions import Action, LookUp, Wait, WriteStatus
 from nodeset_provider.controllers.machine.memory import Memory
 from nodeset_provider.controllers.machine.observed import Observed
+from nodeset_provider.controllers.machine.watch import launched_moment
 from nodeset_provider.driverkit.contract import Instance
 from nodeset_provider.driverkit.errors import DriverError, NotFound
 
 FIRST_SECONDS = 2.0
 BOOTING_SECONDS = 30.0
 """The longest pause while the machine boots, which its launch time-out bounds."""
-JOINED_SECONDS = 600.0
-"""The longest pause once its Node is there: some clouds never tell, and must not be asked for ever at that pace."""
+JOINED_SECONDS = 6 * 3600.0
+"""The longest pause once its Node is there: some clouds never tell, and a thousand machines that are asked for every
+ten minutes use up the quota of calls that the next launch needs."""
+SETTLED_SECONDS = 600.0
+"""The first pause at least of a machine as old as that which this process begins to look at: after a change of leader
+all of them are looked at once, and not as often as if all had just been made."""
 
 
 def decide(o: Observed) -> Action | None:
@@ -55,19 +60,24 @@ def _of_node(o: Observed) -> tuple[str, ...]:
 def _next_look(o: Observed) -> float:
     """Moment. The pauses double; a Node that comes with addresses, or with others, begins them anew."""
     memory = o.memory
-    looks = memory.address_looks if memory.looked_for == _of_node(o) else 0
-    last = memory.address_looked_at
+    last, since = memory.address_looked_at, memory.addresses_sought_since
     if last is None:
-        last = max(memory.known_since, memory.made_at or memory.known_since)
+        last = since = max(memory.known_since, memory.made_at or memory.known_since)
+    elif since is None or memory.looked_for != _of_node(o):
+        since = last
     longest = BOOTING_SECONDS if o.node is None else JOINED_SECONDS
-    return max(last + min(longest, FIRST_SECONDS * 2.0 ** min(looks, 16)), memory.not_before)
+    return max(last + min(longest, FIRST_SECONDS + last - since), memory.not_before)
 
 
 def after_look(memory: Memory, o: Observed, moment: float) -> Memory:
     """Any look at a launched machine counts, whatever came of it."""
-    node = _of_node(o)
-    looks = memory.address_looks if memory.looked_for == node else 0
-    return replace(memory, address_looks=looks + 1, address_looked_at=moment, looked_for=node)
+    node, since = _of_node(o), memory.addresses_sought_since
+    if memory.address_looked_at is None:
+        made = memory.made_at if memory.made_at is not None else launched_moment(o)
+        since = max(made, moment - SETTLED_SECONDS)
+    elif since is None or memory.looked_for != node:
+        since = moment - FIRST_SECONDS
+    return replace(memory, addresses_sought_since=since, address_looked_at=moment, looked_for=node)
 
 
 def after_joined_look(

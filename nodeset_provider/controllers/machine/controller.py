@@ -245,6 +245,7 @@ def _same_to_us(old: Node, new: Node) -> bool:
         and old.spec == new.spec
         and old.ready == new.ready
         and old.has_kubelet == new.has_kubelet
+        and is_placeholder(old) == is_placeholder(new)
         and old.status.allocatable == new.status.allocatable
         and old.status.addresses == new.status.addresses
     )

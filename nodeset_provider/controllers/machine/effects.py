@@ -252,7 +252,7 @@ def _settle(memory: Memory, machine: Machine, *, retried: bool) -> Memory:
         checked_at=memory.checked_at,
         token_dropped=memory.token_dropped,
         token_ensured=memory.token_ensured,
-        address_looks=memory.address_looks,
+        addresses_sought_since=memory.addresses_sought_since,
         address_looked_at=memory.address_looked_at,
         looked_for=memory.looked_for,
     )

@@ -59,9 +59,7 @@ def decide(o: Observed) -> Action | None:  # noqa: PLR0911 - one line per state
         return LookUp()
     if (first := ahead.before_launch(o)) is not None:
         return first
-    if o.standing_node is not None and not (o.owns_node or o.has_placeholder):
-        return _name_taken(o)
-    return Launch()
+    return _name_in_use(o) or Launch()
 
 
 def _complaint(error: DriverError) -> str:
@@ -94,7 +92,13 @@ def _record(o: Observed, instance: Instance) -> Action:
     return WriteStatus(known, ensure_token=o.memory.found_again)
 
 
-def _name_taken(o: Observed) -> Action:
+def _name_in_use(o: Observed) -> Action | None:
+    """Nothing boots under the name of a Node that is another's, or that is still going; None where the name is free."""
+    if o.standing_node is None:
+        return None
+    if o.owns_node or o.has_placeholder:
+        # What holds up the end of a Node is somebody else's finalizer, and the end itself wakes us.
+        return Wait() if o.standing_node.metadata.deleting else None
     name = o.machine.spec.node_name
     trouble = Trouble(
         "NodeNameTaken",

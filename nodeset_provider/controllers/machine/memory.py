@@ -89,8 +89,8 @@ class Memory:
     """What the machine last said, fit for a condition; empty where nobody can tell, None where nobody was asked."""
     token_ensured: bool = False
     """This process saw to it that the bootstrap token outlives the launch time-out."""
-    address_looks: int = 0
-    """Looks at a launched machine whose addresses are not all known."""
+    addresses_sought_since: float | None = None
+    """Since when a launched machine is looked at for addresses that are not known; the pauses grow with it."""
     address_looked_at: float | None = None
     looked_for: tuple[str, ...] = ()
     """The Node's addresses at the last of these looks."""

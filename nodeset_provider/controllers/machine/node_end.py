@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nodeset_provider.api.machine import Machine
-from nodeset_provider.api.names import FINALIZER_NODE
+from nodeset_provider.api.names import FINALIZER_MACHINE, FINALIZER_NODE
 from nodeset_provider.api.node import Node
 from nodeset_provider.controllers.machine.actions import DeleteMachine, DeleteNode, ReleaseNode
 from nodeset_provider.controllers.machine.observed import Observed, claims
@@ -22,6 +22,8 @@ def is_unwanted(o: Observed) -> DeleteMachine | None:
     node, reference = o.node, o.machine.status.node_ref
     if node is None or not node.metadata.deleting or not o.owns_node:
         return None
+    if FINALIZER_MACHINE not in o.machine.metadata.finalizers:
+        return None  # somebody took it off: without it the deletion would leave the machine to nobody
     joined = reference is not None and reference.uid == node.metadata.uid
     if not joined and FINALIZER_NODE not in node.metadata.finalizers:
         return None  # it never joined, and is going by itself

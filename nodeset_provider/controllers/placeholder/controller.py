@@ -104,6 +104,8 @@ class PlaceholderController:
     def on_machine(self, old: Machine | None, new: Machine | None) -> None:
         """A Machine of a placeholder came, changed or went, or one that had taken a placeholder's name."""
         name = (new or old).metadata.name  # type: ignore[union-attr]
+        if new is None:
+            self._answers.pop(name, None)
         node = self._nodes.get(name)
         if self._is_waited_for(name) or (node is not None and is_placeholder(node)):
             self.enqueue(name)
@@ -185,8 +187,6 @@ class PlaceholderController:
     def _forget(self, o: decisions.Observed, name: str) -> None:
         if o.node is None:
             self._told.pop(name, None)
-        if o.machine is None:
-            self._answers.pop(name, None)
 
     # --- what it knows ----------------------------------------------------------------------------------------------
 

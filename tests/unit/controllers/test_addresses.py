@@ -61,11 +61,20 @@ def pauses(o: Observed, looks: int) -> list[float]:
 
 
 def test_machine_that_boots_is_asked_for_its_addresses_soon_and_then_ever_more_slowly() -> None:
-    assert pauses(seen(joining()), 8) == [2, 4, 8, 16, 30, 30, 30, 30]
+    assert pauses(seen(joining(), made_at=MOMENT), 8) == [2, 4, 8, 16, 30, 30, 30, 30]
 
 
-def test_machine_that_has_joined_and_whose_cloud_never_tells_is_asked_every_ten_minutes_in_the_end() -> None:
-    assert pauses(seen(running(), node(provider_id="p://1")), 12)[-3:] == [600, 600, 600]
+def test_thousand_machines_whose_cloud_never_tells_leave_their_account_its_quota() -> None:
+    joined = pauses(seen(running(), node(provider_id="p://1"), made_at=MOMENT), 20)
+    assert joined[:4] == [2, 4, 8, 16]
+    assert joined[-3:] == [6 * 3600] * 3
+    assert 1000 * 3600 / joined[-1] < 200, "calls in an hour, of 3600 that some clouds allow"
+
+
+def test_machine_that_was_there_before_this_process_is_looked_at_once_and_then_slowly() -> None:
+    old = replace(seen(running(), node(provider_id="p://1")), now=NOW + 30 * 86400)
+    found = pauses(old, 4)
+    assert found == [2, 602, 1204, 2408]
 
 
 def test_nothing_is_asked_where_all_is_known() -> None:
@@ -84,7 +93,9 @@ def test_address_that_only_the_node_has_is_asked_for_and_never_written_down_from
 
 def test_node_with_other_addresses_begins_the_pauses_anew() -> None:
     o = seen(running("10.0.0.7"), node(provider_id="p://1", addresses=("10.0.0.8",)))
-    tired = replace(o.memory, address_looks=9, address_looked_at=MOMENT - 100, looked_for=("10.0.0.8",))
+    tired = replace(
+        o.memory, addresses_sought_since=MOMENT - 698, address_looked_at=MOMENT - 100, looked_for=("10.0.0.8",)
+    )
     assert addresses.decide(replace(o, memory=tired)) == Wait(500)
     moved = node(provider_id="p://1", addresses=("10.0.0.9",))
     assert addresses.decide(replace(o, memory=tired, node=moved)) == LookUp()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from testbed.memory_world import World
 from testbed.objects import NOW, UNREGISTERED, condition, machine, node
@@ -11,7 +12,16 @@ from nodeset_provider.api.meta import is_true
 from nodeset_provider.api.names import CONDITION_INITIALIZED, FINALIZER_NODE
 from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeclass import Join
-from nodeset_provider.controllers.machine.actions import DeleteMachine, DeleteNode, Release, ReleaseNode, SyncNode
+from nodeset_provider.controllers.machine.actions import (
+    AddFinalizer,
+    DeleteMachine,
+    DeleteNode,
+    Launch,
+    Release,
+    ReleaseNode,
+    SyncNode,
+    Wait,
+)
 from nodeset_provider.controllers.machine.controller import decide
 from nodeset_provider.controllers.machine.memory import Memory
 from nodeset_provider.controllers.machine.observed import Observed
@@ -66,6 +76,19 @@ def test_finalizer_goes_before_the_node_and_both_before_the_machine() -> None:
     asked = node(provider_id="p://1", finalizers=("example.com/other",), deleting=True)
     assert decide(seen(it, asked, gone)) == Release(), "whoever holds it now is not waited for"
     assert decide(seen(it, held, replace(gone, gone=False))) != ReleaseNode(held)
+
+
+def test_machine_without_its_finalizer_gets_it_back_before_it_is_deleted_for_its_node() -> None:
+    going = node(provider_id="p://1", finalizers=OURS, deleting=True)
+    stripped = msgspec.structs.replace(joined(), metadata=msgspec.structs.replace(joined().metadata, finalizers=[]))
+    assert decide(seen(stripped, going)) == AddFinalizer()
+
+
+def test_nothing_boots_under_the_name_of_a_node_that_is_still_going() -> None:
+    again = machine(attempt=2, conditions=[condition("Launched", "Unknown", "Retrying")])
+    left = node(taints=[UNREGISTERED], finalizers=("example.com/other",), deleting=True)
+    assert decide(seen(again, left)) == Wait()
+    assert decide(seen(again, None)) == Launch()
 
 
 async def running(**spec: object) -> World:

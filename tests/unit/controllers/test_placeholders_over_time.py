@@ -380,3 +380,23 @@ async def test_lost_answer_to_the_machines_creation_makes_no_second_one() -> Non
     launched(world)
     assert TAINT_UNREGISTERED not in {t.key for t in node(world).spec.taints}
     await world.stop()
+
+
+async def test_class_that_was_taken_off_the_node_and_given_back_is_no_reason_to_wait_for_ever() -> None:
+    world = World()
+    world.put_class()
+    world.cloud.fail("create", InsufficientCapacity("none left"))
+    world.put_node(NAME)
+    await world.start()
+    await world.pass_time(3)
+    body = world.api.objects[NODES.path(), NAME]
+    without = {k: v for k, v in body["metadata"]["annotations"].items() if k != ANNOTATION_NODE_CLASS}
+    world.api.write(NODES.path(), NAME, {**body, "metadata": {**body["metadata"], "annotations": without}})
+    await world.pass_time(60, step=5)
+    assert not world.cloud.machines, "the Node is a stranger's"
+    body = world.api.objects[NODES.path(), NAME]
+    given = {**body["metadata"]["annotations"], ANNOTATION_NODE_CLASS: "small"}
+    world.api.write(NODES.path(), NAME, {**body, "metadata": {**body["metadata"], "annotations": given}})
+    await world.pass_time(3)
+    await joined(world)
+    await world.stop()
