@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from ipaddress import ip_address
 from typing import Any, Literal
 
 import msgspec
@@ -69,6 +70,14 @@ class NodeReference(APIStruct, frozen=True):
     """UID of the Node: tells it from another one of the same name."""
 
 
+def canonical_ip(text: str) -> str:
+    """The IP address in the one form that ``ipaddress`` gives it; empty where it is none."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
+
+
 class Address(APIStruct, frozen=True):
     """core/v1 NodeAddress."""
 
@@ -76,6 +85,11 @@ class Address(APIStruct, frozen=True):
     """Kind of address: InternalIP, ExternalIP, InternalDNS, ExternalDNS or Hostname."""
     address: str
     """The address."""
+
+    @property
+    def ip(self) -> str:
+        """The address where it is an IP address, as everybody writes it who reads it; empty where it is a name."""
+        return canonical_ip(self.address)
 
 
 class Failure(APIStruct, frozen=True):

@@ -14,6 +14,7 @@ from nodeset_provider.kube.informer import Informer
 
 NODESET_BY_CLASS: Final = "node-class"
 NODE_BY_PROVIDER_ID: Final = "provider-id"
+NODE_BY_IP: Final = "ip"
 PLACEHOLDER_BY_CLASS: Final = "placeholder"
 """Nodes that wait for a machine, by the NodeClass that they ask for."""
 
@@ -22,11 +23,16 @@ def _node_provider_id(node: Node) -> Iterable[str]:
     return (node.spec.provider_id,) if node.spec.provider_id else ()
 
 
+def _ips(node: Node) -> Iterable[str]:
+    return {address.ip for address in node.status.addresses} - {""}
+
+
 NODESET_INDEXERS: Final[Mapping[str, Callable[[NodeSet], Iterable[str]]]] = {
     NODESET_BY_CLASS: lambda nodeset: (nodeset.spec.node_class_name,),
 }
 NODE_INDEXERS: Final[Mapping[str, Callable[[Node], Iterable[str]]]] = {
     NODE_BY_PROVIDER_ID: _node_provider_id,
+    NODE_BY_IP: _ips,
     PLACEHOLDER_BY_CLASS: lambda node: (node_class_of(node),) if is_placeholder(node) else (),
 }
 

@@ -229,6 +229,7 @@ class Controllers:
             nodes=own.nodes,
             token_user=lambda machine: tokens.of(machine).username,
             drivers=self._drivers.names,
+            endpoint=config.access.endpoint,
             recorder=self._recorder,
             clock=self._clock,
             workers=config.csr_workers,

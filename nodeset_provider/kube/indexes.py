@@ -14,6 +14,7 @@ from nodeset_provider.api.names import LABEL_NODESET
 
 MACHINE_BY_NODESET: Final = "nodeset"
 MACHINE_BY_PROVIDER_ID: Final = "provider-id"
+MACHINE_BY_IP: Final = "ip"
 
 
 def _nodeset(machine: Machine) -> Iterable[str]:
@@ -25,7 +26,12 @@ def _provider_id(machine: Machine) -> Iterable[str]:
     return (machine.status.provider_id,) if machine.status.provider_id else ()
 
 
+def _ips(machine: Machine) -> Iterable[str]:
+    return {address.ip for address in machine.status.addresses} - {""}
+
+
 MACHINE_INDEXERS: Final[Mapping[str, Callable[[Machine], Iterable[str]]]] = {
     MACHINE_BY_NODESET: _nodeset,
     MACHINE_BY_PROVIDER_ID: _provider_id,
+    MACHINE_BY_IP: _ips,
 }

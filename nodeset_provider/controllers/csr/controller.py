@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
 from nodeset_provider.api.csr import CertificateSigningRequest
-from nodeset_provider.api.machine import Machine
+from nodeset_provider.api.machine import Machine, canonical_ip
 from nodeset_provider.api.names import API_VERSION, CSR_SIGNER_SERVING
 from nodeset_provider.api.node import Node
 from nodeset_provider.controllers import metrics
@@ -26,12 +28,13 @@ from nodeset_provider.controllers.csr.caches import RequestCaches, is_approved, 
 from nodeset_provider.controllers.csr.client import claimed_machine
 from nodeset_provider.controllers.csr.serving import requesting_node
 from nodeset_provider.controllers.csr.verdict import Approve, Deny, LeaveAlone, Verdict
+from nodeset_provider.controllers.indexes import NODE_BY_IP, machines_of
 from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.errors import NotFound
 from nodeset_provider.kube.events import Recorder
-from nodeset_provider.kube.indexes import MACHINE_BY_PROVIDER_ID
+from nodeset_provider.kube.indexes import MACHINE_BY_IP
 from nodeset_provider.kube.informer import Informer
 from nodeset_provider.kube.resources import CERTIFICATE_SIGNING_REQUESTS, MACHINES, NODES
 
@@ -46,7 +49,11 @@ RECHECK_LATER_SECONDS: Final = 30.0
 
 
 class CertificateController:
-    """See the module. ``token_user`` gives the user name of a Machine's current token, ``drivers`` are those served."""
+    """See the module.
+
+    ``token_user`` gives the user name of a Machine's current token, ``drivers`` are those served, ``endpoint`` is the
+    API server's URL.
+    """
 
     def __init__(
         self,
@@ -57,6 +64,7 @@ class CertificateController:
         nodes: Informer[Node],
         token_user: Callable[[Machine], str],
         drivers: Collection[str],
+        endpoint: str,
         recorder: Recorder,
         clock: Clock,
         workers: int,
@@ -67,6 +75,7 @@ class CertificateController:
         self._nodes = nodes
         self._token_user = token_user
         self._drivers = frozenset(drivers)
+        self._endpoint = endpoint
         self._recorder = recorder
         self._clock = clock
         self._since: dict[str, float] = {}
@@ -99,10 +108,9 @@ class CertificateController:
         if csr is None:
             return None
         machine = self._machine_of(csr)
-        verdict = self._decide(csr, machine)
         if machine is None:
             return None
-        match verdict:
+        match verdict := self._decide(csr, machine):
             case Approve():
                 return await self._approve(csr, machine)
             case Deny():
@@ -117,20 +125,16 @@ class CertificateController:
         if claimed is not None:
             return self._machines.get(claimed)
         name = requesting_node(csr)
-        machine = self._machines.get(name)
-        if machine is not None and machine.spec.node_name == name:
-            return machine
-        node = self._nodes.get(name)
-        if node is None or not node.spec.provider_id:
-            return None
-        found = self._machines.by_index(MACHINE_BY_PROVIDER_ID, node.spec.provider_id)
+        node, named = self._nodes.get(name), self._machines.get(name)
+        found = machines_of(node, self._machines) if node is not None else [named] if named is not None else []
         return next((machine for machine in found if machine.spec.node_name == name), None)
 
-    def _decide(self, csr: CertificateSigningRequest, machine: Machine | None) -> Verdict:
-        node = self._nodes.get(machine.spec.node_name) if machine is not None else None
+    def _decide(self, csr: CertificateSigningRequest, machine: Machine) -> Verdict:
+        node = self._nodes.get(machine.spec.node_name)
         if csr.spec.signer_name == CSR_SIGNER_SERVING:
+            whose = partial(self._whose, machine)
             return serving.decide(
-                serving.Claim(csr=csr, machine=machine, node=node, is_anothers=self._has_owner, drivers=self._drivers)
+                serving.Claim(csr=csr, machine=machine, node=node, whose=whose, drivers=self._drivers)
             )
         now, others = self._clock.monotonic(), self._requests.with_the_same_token(csr)
         return client.decide(
@@ -138,7 +142,7 @@ class CertificateController:
                 csr=csr,
                 machine=machine,
                 node=node,
-                token_user=self._token_user(machine) if machine is not None else "",
+                token_user=self._token_user(machine),
                 approved={
                     other.metadata.name: now - self._approved.get(other.metadata.uid, now)
                     for other in others
@@ -149,8 +153,22 @@ class CertificateController:
             )
         )
 
-    def _has_owner(self, name: str) -> bool:
-        return self._nodes.get(name) is not None or self._machines.get(name) is not None
+    def _whose(self, machine: Machine, wanted: str) -> str:
+        """Who besides that Machine has the name or IP address; empty where nobody has.
+
+        Addresses of a Machine's own Node do not count: its kubelet writes them, and could claim those of everybody.
+        """
+        urls = (self._endpoint, machine.spec.template.join.endpoint)
+        if wanted in {canonical_ip(host) or host for url in urls if (host := urlsplit(url).hostname)}:
+            return "the API server"
+        machines = [self._machines.get(wanted), *self._machines.by_index(MACHINE_BY_IP, wanted)]
+        for other in machines:
+            if other is not None and other.metadata.uid != machine.metadata.uid:
+                return f"Machine {other.metadata.name}"
+        for node in (self._nodes.get(wanted), *self._nodes.by_index(NODE_BY_IP, wanted)):
+            if node is not None and (node.metadata.name == wanted or not machines_of(node, self._machines)):
+                return f"Node {node.metadata.name}"
+        return ""
 
     async def _approve(self, csr: CertificateSigningRequest, machine: Machine) -> float | None:
         user = csr.spec.username

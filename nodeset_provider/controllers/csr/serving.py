@@ -2,13 +2,15 @@
 
 The API server calls a kubelet (logs, exec, metrics) by an address of its Node and believes the certificate that it
 shows: whoever has one for another's address can stand in its place. Renewals go the same way.
+
+Some drivers can only ask the machine itself what its addresses are (an agent in it, a login), and whoever has taken
+over a machine answers as he likes. So an address that somebody else has too is nobody's until a person has looked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from nodeset_provider.api.csr import CertificateSigningRequest
 from nodeset_provider.api.machine import Machine
@@ -40,8 +42,8 @@ class Claim:
     """The one whose Node, or whose bootstrap token, asks."""
     node: Node | None
     """The Node of its name."""
-    is_anothers: Callable[[str], bool]
-    """Whether another Node or Machine has that name."""
+    whose: Callable[[str], str]
+    """Who else has that name or IP address, for people; empty where nobody has."""
     drivers: Collection[str]
     """Those that this process serves."""
 
@@ -72,7 +74,7 @@ def decide(claim: Claim) -> Verdict:  # noqa: PLR0911 - one line per rule
         return Deny(str(error))
     if problem := _for_good(claim, machine, request):
         return Deny(problem)
-    if problem := _not_registered(claim, machine) or _unknown(machine, request):
+    if problem := _not_registered(claim, machine) or _unknown(machine, request) or _shared(claim, request):
         return LeaveAlone(problem)
     return Approve()
 
@@ -88,8 +90,8 @@ def _for_good(claim: Claim, machine: Machine, request: Request) -> str:
     if not request.dns_names and not request.addresses:
         return "it names neither a DNS name nor an address"
     for wanted in request.dns_names:
-        if wanted != name and claim.is_anothers(wanted):
-            return f"it asks for {shorten(wanted)!r}, which is another machine's name"
+        if wanted != name and (owner := claim.whose(wanted)):
+            return f"it asks for {shorten(wanted)!r}, which is the name of {owner}"
     return ""
 
 
@@ -121,20 +123,22 @@ def _unknown(machine: Machine, request: Request) -> str:
     )
 
 
+def _shared(claim: Claim, request: Request) -> str:
+    for address in request.addresses:
+        if owner := claim.whose(address):
+            return (
+                f"it asks for {address}, which {owner} has too; find out whose it is, then take the other away or "
+                "`kubectl certificate approve` the request"
+            )
+    return ""
+
+
 def known_names(machine: Machine) -> tuple[frozenset[str], frozenset[str]]:
     """The DNS names and the IP addresses that are the machine's; a host name that is an address counts as one."""
     names, addresses = {machine.spec.node_name}, set()
     for known in machine.status.addresses:
-        ip = _ip(known.address)
-        if ip and known.type in _IPS | _NAMES:
-            addresses.add(ip)
+        if known.ip and known.type in _IPS | _NAMES:
+            addresses.add(known.ip)
         elif known.type in _NAMES and known.address:
             names.add(known.address)
     return frozenset(names), frozenset(addresses)
-
-
-def _ip(text: str) -> str:
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return ""

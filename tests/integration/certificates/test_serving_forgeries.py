@@ -48,8 +48,8 @@ def joined(lab: Lab) -> tuple[Joined, Joined]:
 
 
 FORGERIES: dict[str, tuple[Callable[[Joined, Joined], Request], str]] = {
-    "another-machines-name": (lambda own, other: own.asks(own.address, other.name), "another machine's name"),
-    "another-machines-name-alone": (lambda own, other: own.asks(other.name), "another machine's name"),
+    "another-machines-name": (lambda own, other: own.asks(own.address, other.name), "which is the name of Machine"),
+    "another-machines-name-alone": (lambda own, other: own.asks(other.name), "which is the name of Machine"),
     "system-masters": (
         lambda own, _: own.asks(pem=request_pem(own.victim.common_name, ["system:masters"], names=[own.address])),
         "O=system:masters",

@@ -223,6 +223,39 @@ async def test_the_name_of_another_node_or_machine_is_anothers(lab: Lab) -> None
     assert lab.decision(await lab.ask(lab.serving_body("csr-1", [lab.name, "control-plane"]))) == "Denied"
 
 
+def with_addresses(*addresses: str) -> dict[str, Any]:
+    return {"status": {"addresses": [{"type": "InternalIP", "address": address} for address in addresses]}}
+
+
+async def test_an_address_that_somebody_else_has_too_is_not_signed_until_he_is_gone(lab: Lab) -> None:
+    lab.world.join(lab.machine)
+    await lab.world.pass_time(10)
+    (own, *_) = [address.address for address in lab.machine.status.addresses]
+    lab.world.api.write("/api/v1/nodes", "control-plane", with_addresses(own))
+    name = await lab.ask(lab.serving_body("csr-1", [own]))
+    await lab.world.pass_time(PATIENCE_SECONDS + 10)
+    assert not lab.decision(name)
+    (message,) = lab.told("CertificateWaiting")
+    assert f"asks for {own}, which Node control-plane has too" in message
+    lab.world.api.write("/api/v1/nodes", "control-plane", with_addresses("10.99.0.1"))
+    await lab.world.pass_time(10)
+    assert lab.decision(name) == "Approved"
+
+
+async def test_a_node_of_another_machine_cannot_claim_an_address_by_saying_so(lab: Lab) -> None:
+    lab.world.put_set(replicas=2)
+    await lab.world.pass_time(10)
+    for machine in lab.world.machines:
+        lab.world.join(machine)
+    await lab.world.pass_time(10)
+    first, second = lab.world.machines
+    (own, *_) = [address.address for address in first.status.addresses]
+    lab.world.api.write("/api/v1/nodes", second.metadata.name, with_addresses(own))
+    body = lab.serving_body("csr-1", [own])
+    assert body["spec"]["username"] == f"system:node:{first.metadata.name}"
+    assert lab.decision(await lab.ask(body)) == "Approved"
+
+
 async def test_an_api_server_that_is_away_delays_and_decides_nothing_else(lab: Lab) -> None:
     async def away() -> None:
         raise Unavailable(0, "Timeout", "no answer")

@@ -30,6 +30,7 @@ ADDRESSES = (
     Address("Hostname", "web-a1b2c"),
     Address("InternalDNS", "web-a1b2c.internal"),
 )
+OTHERS = {"web-zzzzz": "Machine web-zzzzz", "control-plane": "Node control-plane", "10.0.0.9": "the API server"}
 ALL_NAMES = ("web-a1b2c", "web-a1b2c.internal", "10.0.0.7", "fd00::7", "192.0.2.7")
 
 
@@ -66,7 +67,7 @@ def judge(csr: CertificateSigningRequest | None = None, owner: Machine | None = 
         "csr": csr or request(),
         "machine": owner or registered(),
         "node": node(),
-        "is_anothers": {"web-zzzzz", "control-plane"}.__contains__,
+        "whose": lambda wanted: OTHERS.get(wanted, ""),
         "drivers": {"faulty"},
         **more,
     }
@@ -84,8 +85,10 @@ def test_a_node_gets_what_its_machine_is_called_all_of_it_or_a_part(mode: Mode) 
 @pytest.mark.parametrize(
     ("csr", "why"),
     [
-        pytest.param(request(["web-zzzzz"]), "'web-zzzzz', which is another machine's name", id="another machine"),
-        pytest.param(request(["web-a1b2c", "control-plane"]), "another machine's name", id="another Node"),
+        pytest.param(
+            request(["web-zzzzz"]), "'web-zzzzz', which is the name of Machine web-zzzzz", id="another machine"
+        ),
+        pytest.param(request(["web-a1b2c", "control-plane"]), "name of Node control-plane", id="another Node"),
         pytest.param(request(body=request_pem("system:node:web-zzzzz", names=["10.0.0.7"])), "it came from", id="CN"),
         pytest.param(request(body=request_pem(NODE, ["system:masters"], names=["10.0.0.7"])), "subject", id="O"),
         pytest.param(request(body=request_pem(NODE)), "neither", id="no names"),
@@ -123,6 +126,14 @@ def test_what_the_machine_does_not_know_is_left_alone_and_named_with_the_remedy(
     assert f"asks for {name}," in verdict.why
     assert "10.0.0.7" in verdict.why
     assert "kubectl certificate approve" in verdict.why
+
+
+def test_an_address_that_somebody_else_has_too_is_nobodys_until_a_person_has_looked() -> None:
+    taken_over = registered([*ADDRESSES, Address("InternalIP", "10.0.0.9")])
+    verdict = judge(request(["10.0.0.7", "10.0.0.9"]), taken_over)
+    assert isinstance(verdict, LeaveAlone)
+    assert "asks for 10.0.0.9, which the API server has too" in verdict.why
+    assert judge(request(["10.0.0.7"]), taken_over) == Approve()
 
 
 def test_addresses_that_are_not_known_yet_are_waited_for_before_anything_is_said() -> None:
@@ -171,7 +182,7 @@ def test_where_somebody_else_signs_nothing_is_done_and_nothing_said(mode: Mode) 
 
 def test_nodes_of_others_are_ignored() -> None:
     assert judge(drivers={"libvirt"}) == Ignore()
-    assert decide(Claim(csr=request(), machine=None, node=node(), is_anothers=bool, drivers={"faulty"})) == Ignore()
+    assert decide(Claim(csr=request(), machine=None, node=node(), whose=str, drivers={"faulty"})) == Ignore()
 
 
 def test_a_host_name_that_is_an_address_counts_as_one_as_for_the_kubelet() -> None:
