@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from functools import partial
 from random import Random
 
 from nodeset_provider.api.machine import Machine
@@ -17,14 +16,13 @@ from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers import indexes, nodeset_plan
 from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.drivers import Drivers
-from nodeset_provider.controllers.lanes import make_lane
+from nodeset_provider.controllers.lanes import NOBODYS, make_lanes
 from nodeset_provider.controllers.machine_maker import MachineMaker
 from nodeset_provider.controllers.nodeset_report import STATUS_SECONDS, NodeSetReports, machines_of
 from nodeset_provider.controllers.resolutions import Resolutions, retry_delay
 from nodeset_provider.controllers.resolver import Problem
 from nodeset_provider.join.request import ClusterAccess
 from nodeset_provider.kube.clock import Clock
-from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.errors import ApiError
 from nodeset_provider.kube.events import Recorder
 from nodeset_provider.kube.indexes import MACHINE_BY_NODESET, MACHINE_INDEXERS
@@ -34,8 +32,6 @@ BATCH = 64
 """Machines made in one go, before the set is looked at again: it may have been scaled down meanwhile."""
 SETTLE_SECONDS = 0.05
 """Deletions come in bursts; the set's replicas do not wait for this, only replacements do."""
-NOBODYS = ""
-"""The lane of NodeSets whose driver is not known (their class does not exist)."""
 
 
 @dataclass(slots=True)
@@ -97,15 +93,7 @@ class NodeSetController:
         self._random = random
         self._states: dict[str, _State] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        self.lanes: dict[str, Controller[str]] = {
-            driver: make_lane(
-                f"nodeset/{driver}" if driver else "nodeset",
-                partial(self._reconcile, driver),
-                workers=workers,
-                clock=clock,
-            )
-            for driver in (*sorted(drivers.names), NOBODYS)
-        }
+        self.lanes = make_lanes("nodeset", self._reconcile, drivers.names, workers=workers, clock=clock)
 
     async def run(self) -> None:
         """Work until cancelled."""

@@ -24,6 +24,8 @@ class Tell:
     reason: str
     message: str
     seconds: float | None = None
+    passing: bool = False
+    """It may pass by itself, and its words be others at each try (a request's id): said once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ this process does not serve is somebody else's; of a class that does not exist a
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeclass import NodeClass
 from nodeset_provider.controllers.drivers import Drivers
 from nodeset_provider.controllers.indexes import PLACEHOLDER_BY_CLASS
-from nodeset_provider.controllers.lanes import make_lane
+from nodeset_provider.controllers.lanes import NOBODYS, make_lanes
 from nodeset_provider.controllers.placeholder import decide as decisions
 from nodeset_provider.controllers.placeholder.actions import (
     Action,
@@ -33,14 +32,11 @@ from nodeset_provider.controllers.placeholder.recognise import is_placeholder, n
 from nodeset_provider.controllers.resolver import Problem, Resolution, resolve
 from nodeset_provider.join.request import ClusterAccess
 from nodeset_provider.kube.clock import Clock
-from nodeset_provider.kube.controller import Controller
 from nodeset_provider.kube.errors import ApiError
 from nodeset_provider.kube.informer import Informer
 
 STEPS = 12
 """Actions in a row for one name; the longest honest path has five."""
-NOBODYS = ""
-"""The lane of Nodes whose class does not exist."""
 
 
 class PlaceholderController:
@@ -71,15 +67,7 @@ class PlaceholderController:
         """Name → (uid, reason, message) that was last said of a Node: an Event per retry would tell nothing new."""
         self._answers: dict[str, tuple[str, Answer]] = {}
         """Name → (placeholder's uid, who deleted it)."""
-        self.lanes: dict[str, Controller[str]] = {
-            driver: make_lane(
-                f"placeholder/{driver}" if driver else "placeholder",
-                partial(self._reconcile, driver),
-                workers=workers,
-                clock=clock,
-            )
-            for driver in (*sorted(drivers.names), NOBODYS)
-        }
+        self.lanes = make_lanes("placeholder", self._reconcile, drivers.names, workers=workers, clock=clock)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -179,7 +167,7 @@ class PlaceholderController:
 
     def _tell(self, action: Tell) -> None:
         metadata = action.node.metadata
-        said = metadata.uid, action.reason, action.message
+        said = metadata.uid, action.reason, "" if action.passing else action.message
         if self._told.get(metadata.name) != said:
             self._told[metadata.name] = said
             self._effects.tell(action)

@@ -134,7 +134,7 @@ def _make(node: Node, o: Observed) -> Action:
             return Resolve()
         case Problem() as problem:
             seconds = PASSING_SECONDS if problem.passing else MENDED_ELSEWHERE_SECONDS
-            return Tell(node, problem.reason, problem.message, seconds)
+            return Tell(node, problem.reason, problem.message, seconds, passing=problem.passing)
         case resolution:
             return MakeMachine(node, manifest(node, resolution))
 

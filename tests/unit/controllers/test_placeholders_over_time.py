@@ -400,3 +400,29 @@ async def test_class_that_was_taken_off_the_node_and_given_back_is_no_reason_to_
     await world.pass_time(3)
     await joined(world)
     await world.stop()
+
+
+async def test_cloud_whose_words_change_at_each_try_is_told_of_once() -> None:
+    world = World()
+    world.put_class()
+    await world.start()
+    await world.pass_time(3)
+    point, asked = world.cloud.point, 0
+    assert point is not None
+
+    async def refuse(where: str) -> None:
+        nonlocal asked
+        if where == "resolve":
+            asked += 1
+            raise Transient(f"no answer to request {asked}")
+        await point(where)
+
+    world.cloud.point = refuse
+    world.put_node(NAME)
+    await world.pass_time(35)
+    assert asked > 2
+    assert told(world).count("Transient") == 1
+    world.cloud.point = point
+    await world.pass_time(20)
+    launched(world)
+    await world.stop()
