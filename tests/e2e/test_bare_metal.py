@@ -24,8 +24,9 @@ def test_host_joins_over_ssh_is_reset_and_can_be_claimed_again(world: RealWorld,
         lambda: bool(world.names("metal")) and first not in world.names("metal"), "another Machine takes its place"
     )
     world.wait(lambda: len(world.joined("metal")) == 1, "the same host has joined again")
-    world.wait(lambda: len(world.pods("on-metal")) == 1, "the pod runs again")
-    world.note(*world.names("metal"))
+    (second,) = world.names("metal")
+    world.wait(lambda: list(world.pods("on-metal").values()) == [second], "a pod runs again")
+    world.note(second)
 
     world.delete("deployment", "on-metal")
     world.delete("nodeset", "metal")
