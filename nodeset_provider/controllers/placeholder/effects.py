@@ -89,24 +89,25 @@ class Effects:
             self._nodes.observe(live)
             raise Conflict(409, "Conflict", f"Node {name} changed while its Machine was about to be made")
         self._births.announce(name)
+        machine, uid = None, ""
         try:
-            machine = await self._client.create(MACHINES, action.body)
-        except AlreadyExists:
-            machine = await self._client.get(MACHINES, name)  # an earlier try took effect, or the name is taken
-            self._births.settle(name)
-        except BaseException:
-            self._births.settle(name)
+            try:
+                machine = await self._client.create(MACHINES, action.body)
+                uid = machine.metadata.uid
+            except AlreadyExists:
+                machine = await self._client.get(MACHINES, name)  # an earlier try took effect, or the name is taken
+        finally:
+            # Whatever was raised, and wherever: a name that stays announced is a Machine that nobody ever looks at.
+            self._births.settle(name, uid)
+            if machine is not None:
+                self._machines.observe(machine)
             known = self._machines.get(name)
             if known is not None:
                 self._wake(known)
-            raise
-        else:
-            self._births.settle(name, machine.metadata.uid)
+        if uid:
             _log.info("machine for a node", node=name, node_class=machine.spec.template.node_class_name)
             why = f"Machine {name} is made for it; see kubectl describe machine {name}"
             self._recorder.event(("Node", "v1", live.metadata), "Normal", REASON_MADE, why)
-        self._machines.observe(machine)
-        self._wake(machine)
 
     async def annotate(self, action: Annotate) -> None:
         """Write down what became of the placeholder. Raises Conflict where the Machine changed meanwhile."""
