@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nodeset_provider.controllers.machine.actions import Action, DeleteNode, HandOver, Wait
 from nodeset_provider.controllers.machine.observed import Observed
-from nodeset_provider.controllers.placeholder.recognise import is_handed_over, placeholder_uid
+from nodeset_provider.controllers.placeholder.recognise import is_handed_over, is_placeholder, placeholder_uid
 
 
 def before_launch(o: Observed) -> Action | None:
@@ -20,7 +20,8 @@ def before_launch(o: Observed) -> Action | None:
     if node is None:
         return None if handed_over else Wait()
     if not o.has_placeholder:
-        return None
+        # Somebody made the Node again. Whether the machine is for that one is written on the Machine in a moment.
+        return Wait() if is_placeholder(node) else None
     if node.metadata.deleting:
         return Wait()  # its last finalizer wakes us: nothing boots under a name that is not free
     if handed_over:

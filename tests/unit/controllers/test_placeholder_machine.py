@@ -85,8 +85,13 @@ def test_nothing_is_launched_while_the_placeholder_is_missing_or_going(registrat
     assert launch.decide(going) == Wait(), "somebody's finalizer holds it"
 
 
+def test_node_that_was_made_again_is_waited_for_until_it_is_known_whose_the_machine_is() -> None:
+    for handed_over in (False, True):
+        assert launch.decide(seen(its(handed_over=handed_over), wish(uid="other"))) == Wait()
+
+
 def test_node_of_another_uid_is_in_the_way() -> None:
-    action = launch.decide(seen(its(handed_over=True), wish(uid="other")))
+    action = launch.decide(seen(its(handed_over=True), node(uid="other")))
     assert isinstance(action, WriteStatus)
     assert action.announcement is not None
     assert action.announcement.reason == "NodeNameTaken"

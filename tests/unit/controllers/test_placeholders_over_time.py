@@ -402,6 +402,32 @@ async def test_class_that_was_taken_off_the_node_and_given_back_is_no_reason_to_
     await world.stop()
 
 
+@both
+async def test_tool_that_makes_the_node_again_whenever_it_is_gone_gets_one_machine_without_a_complaint(
+    registration: str,
+) -> None:
+    world = World()
+    world.put_class(registration=registration)
+    world.put_node(NAME)
+    point = world.cloud.point
+    assert point is not None
+
+    async def apply_again(where: str) -> None:
+        if (NODES.path(), NAME) not in world.api.objects:
+            world.put_node(NAME)
+        await point(where)
+
+    world.cloud.point = apply_again
+    world.cloud.fail("create", InsufficientCapacity("none left"))
+    world.cloud.fail("create", Transient("no answer"), after=True)
+    await world.start()
+    await world.pass_time(60, step=2)
+    await joined(world)
+    assert len(world.cloud.made) == 1
+    assert "NodeNameTaken" not in told(world, "Machine")
+    await world.stop()
+
+
 async def test_cloud_whose_words_change_at_each_try_is_told_of_once() -> None:
     world = World()
     world.put_class()
