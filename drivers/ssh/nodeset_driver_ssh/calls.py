@@ -51,6 +51,10 @@ class HostCalls:
         if answer.result == "closed":
             raise InvalidSpec("the machine of this token was deleted; it is not made again")
 
+    async def shut(self, host: Host, token: str) -> HostState:
+        """The token's machine is to go: note it no more. What the host knows of it."""
+        return read_state(host, await self._remote.call(host, "shut", token))
+
     async def close(self, host: Host, token: str) -> None:
         """The token's machine is gone."""
         await self._remote.call(host, "close", token)

@@ -161,12 +161,11 @@ def _check_distinct(hosts: tuple[HostEntry, ...]) -> None:
 
 def _is_address(text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        return "%" not in str(ipaddress.ip_address(text))  # an interface of ours is no part of a host's address
     except ValueError:
         return len(text) <= 253 and all(  # noqa: PLR2004 - RFC 1035
             re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", label) for label in text.split(".")
         )
-    return True
 
 
 def _wrong(field: str, message: str) -> InvalidSpec:

@@ -14,7 +14,7 @@ from nodeset_provider.driverkit.errors import InvalidSpec
 PROVIDER_ID_PREFIX: Final = "ssh://"
 _WITNESSES: Final = 5
 _TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
-_HOST_ID: Final = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
+_HOST_ID: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 _MACHINE: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -91,7 +91,17 @@ def parse_provider_id(text: str) -> tuple[str, str]:
     return host, token
 
 
+def is_word(text: str) -> bool:
+    """Whether it has the form of a token or a cluster."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def is_machine_name(text: str) -> bool:
+    """Whether it has the form of a Machine's name."""
+    return _MACHINE.fullmatch(text) is not None
+
+
 def check_words(*, token: str, cluster: str, machine: str = "m") -> None:
     """What goes onto the host's command line and into its file names. Raises InvalidSpec."""
-    if not _TOKEN.fullmatch(token) or not _TOKEN.fullmatch(cluster) or not _MACHINE.fullmatch(machine):
+    if not is_word(token) or not is_word(cluster) or not is_machine_name(machine):
         raise InvalidSpec(f"token {token!r}, cluster {cluster!r} or machine {machine!r} is not a plain word")

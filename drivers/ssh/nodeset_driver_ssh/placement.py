@@ -44,6 +44,10 @@ class Calls(Protocol):
         """Remember, durably, that ``token`` is about to be tried on ``target``."""
         ...
 
+    async def shut(self, host: Host, token: str) -> HostState:
+        """Take no more notes of the token, whose machine is to go; what it is and knows at that moment."""
+        ...
+
     async def close(self, host: Host, token: str) -> None:
         """Forget the notes, and take no more of them: the token's machine is gone."""
         ...
@@ -72,10 +76,17 @@ class Placement:
         return survey.owner
 
     async def withdraw(self, token: str) -> HostState | None:
-        """As :meth:`find`; where it answers None, a call that is still on its way will not claim any host either."""
-        if (owner := await self.find(token)) is not None:
-            return owner
-        for host in (await self._survey(token)).open:
+        """As :meth:`find`; where it answers None, a call that is still on its way will not claim any host either.
+
+        Its notes come after the witnesses were shut, and are too few; or one of the witnesses that answered here had
+        such a note when it was shut, and then the host that it speaks of refuses the token.
+        """
+        survey = await self._survey(token, self.calls.shut)
+        if survey.owner is not None:
+            return survey.owner
+        if survey.doubt is not None:
+            raise survey.doubt
+        for host in survey.open:
             state = await self.calls.fence(host, token)
             if state.token == token:
                 return state
@@ -116,10 +127,11 @@ class Placement:
             if state.token == token:
                 return state
 
-    async def _survey(self, token: str) -> _Survey:
-        quorum = quorum_of(token, self.hosts)
+    async def _survey(self, token: str, ask: Callable[[Host, str], Awaitable[HostState]] | None = None) -> _Survey:
+        """``ask`` is what witnesses are asked: to look, unless something else is given."""
+        quorum, ask = quorum_of(token, self.hosts), ask or self.calls.look
         notes = await self._enough(
-            quorum.witnesses, quorum.read, lambda host: self.calls.look(host, token), "says which host has this machine"
+            quorum.witnesses, quorum.read, lambda host: ask(host, token), "which host has this machine is known"
         )
         noted = {target for state in notes for target in state.notes}
         noted |= {state.host.id for state in notes if state.token == token}
@@ -143,7 +155,7 @@ class Placement:
             quorum.witnesses,
             quorum.write,
             lambda host: self.calls.note(host, token, target),
-            f"remembers that host {target.id} is tried",
+            f"host {target.id} is claimed",
         )
 
     async def _free(self, token: str, survey: _Survey) -> Host:
@@ -196,8 +208,8 @@ class Placement:
         if len(errors) == len(hosts):
             raise worst(errors.values())
         raise Transient(
-            f"of the hosts {some(host.id for host in hosts)}, {needed} must answer before anybody {what}, and "
-            f"{len(answers)} did: {some(error.message for error in errors.values())}"
+            f"{needed} of the hosts {some(host.id for host in hosts)} must answer before {what}, or two could be "
+            f"claimed for one machine; {len(answers)} did: {some(error.message for error in errors.values())}"
         )
 
 

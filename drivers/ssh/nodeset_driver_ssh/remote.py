@@ -69,7 +69,7 @@ class Remote:
     async def upload(self, host: Host, files: Mapping[str, bytes], verb: str, *words: str) -> Answer:
         """As :meth:`call`, with files (name → content) for it."""
         command = f"/bin/sh -c {shlex.quote(_UPLOAD)} nodeset {shlex.join((verb, *words))}"
-        data = tar_of({"agent.sh": self._agent, **files})
+        data = tar_of({"agent.sh": self._agent, **files, "complete": b""})
         seconds = host.config.timeout_seconds.upload
         return read_answer(host, await self._sessions.run(host, _as_root(host, command), stdin=data, seconds=seconds))
 

@@ -1,4 +1,4 @@
-"""Logins, one for each host, kept and used again; programs run through them. Everything has a time-out.
+"""Logins, one for each host and each way of knowing it, kept and used again; programs run through them, timed.
 
 May touch: the network. A login that broke or fell silent is dropped, and the next call makes another.
 """
@@ -69,7 +69,7 @@ class Sessions:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._keys = HostKeys(credentials.known_hosts)
-        self._doors: dict[tuple[str, int, str], _Door] = {}
+        self._doors: dict[tuple[str, int, str, str, bool], _Door] = {}
 
     @property
     def host_keys(self) -> HostKeys:
@@ -81,7 +81,10 @@ class Sessions:
 
         Raises Unauthorized for a host key or a login that is refused; Transient for everything else.
         """
-        door = self._doors.setdefault((host.entry.address, host.entry.port, host.entry.user), _Door())
+        entry = host.entry
+        # A login that one class vouches for is none for another, which knows the host by another key.
+        how = (entry.fingerprint, host.config.trust_on_first_use)
+        door = self._doors.setdefault((entry.address, entry.port, entry.user, *how), _Door())
         async with door.gate:
             door.users += 1
             try:

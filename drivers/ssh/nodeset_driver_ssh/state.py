@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
-from nodeset_driver_ssh.hosts import Host, is_host_id, provider_id
+from nodeset_driver_ssh.config import MAX_HOSTS
+from nodeset_driver_ssh.hosts import Host, is_host_id, is_machine_name, is_word, provider_id
 from nodeset_driver_ssh.remote import Answer
 from nodeset_driver_ssh.text import one_line, printable
 from nodeset_provider.driverkit.contract import Address, Instance, InstanceState
+from nodeset_provider.driverkit.errors import Transient
 
 _MESSAGE_LIMIT: Final = 1200
+_ADDRESSES_LIMIT: Final = 16
+_NOTES_LIMIT: Final = MAX_HOSTS
+"""A token may have been tried on each host of a pool."""
+_TIME: Final = re.compile(r"[0-9]{1,11}")
 
 _STATES: Final = {
     "finished": InstanceState.RUNNING,
@@ -53,21 +61,27 @@ class HostState:
 
 
 def read_state(host: Host, answer: Answer) -> HostState:
-    """The state in an answer of the calls look, claim, resume and fence."""
-    created = answer.one("created")
+    """The state in an answer of the calls look, shut, claim, resume and fence.
+
+    Raises Transient for words that no claim and no note of ours holds: what becomes of them is shown to people.
+    """
+    created, token, notes = answer.one("created"), answer.one("token"), answer.all("note")
+    claim = is_word(token) and is_word(answer.one("cluster")) and is_machine_name(answer.one("machine"))
+    if (token and not claim) or len(notes) > _NOTES_LIMIT or not all(map(is_host_id, notes)):
+        raise Transient(f"host {host.id} has a claim or notes in /var/lib/nodeset-provider that make no sense")
     return HostState(
         host=host,
-        token=answer.one("token"),
+        token=token,
         cluster=answer.one("cluster"),
         machine=answer.one("machine"),
-        created_at=float(created) if created.isascii() and created.isdigit() else 0.0,
+        created_at=float(created) if _TIME.fullmatch(created) else 0.0,
         progress=answer.one("state"),
         name=answer.one("host"),
-        addresses=tuple(filter(_is_address, answer.all("address"))),
+        addresses=tuple(islice(filter(_is_address, answer.all("address")), _ADDRESSES_LIMIT)),
         quarantine=one_line(answer.one("quarantine"), 400),
         refused=answer.one("refused") == "yes",
         closed=answer.one("closed") == "yes",
-        notes=answer.all("note"),
+        notes=notes,
         message=printable(answer.text, _MESSAGE_LIMIT),
     )
 

@@ -57,6 +57,14 @@ async def test_changed_host_key_is_refused_even_where_first_use_is_trusted(site:
     assert await runs(site)
 
 
+async def test_login_that_another_class_trusts_at_first_use_is_none_for_a_class_with_a_fingerprint(site: Site) -> None:
+    right = site.config()
+    site.host.new_host_key()
+    await site.driver.resolve(site.config(fingerprint=False, trustOnFirstUse=True))
+    with pytest.raises(Unauthorized, match=r"not that of hosts\[0\]\.fingerprint"):
+        await site.driver.resolve(right)
+
+
 async def test_fingerprint_of_another_key_is_refused(site: Site) -> None:
     config = site.config()
     site.host.new_host_key()
@@ -175,6 +183,41 @@ async def test_failing_reset_is_told_once_and_quarantines_the_host_until_a_perso
         await site.driver.create(site.request())
     site.host.path(f"{STATE}/quarantine").unlink()
     assert await runs(site)
+
+
+async def test_quarantine_that_a_person_ended_at_once_is_not_begun_again(site: Site) -> None:
+    request = site.request(resetCommands=["exit 3"])
+    await site.driver.create(request)
+    with pytest.raises(Transient, match="in quarantine"):
+        await site.deleted(request)
+    site.host.path(f"{STATE}/quarantine").unlink()
+    assert await site.driver.delete(site.key(request)) is Deletion.GONE
+    assert await runs(site)
+
+
+async def test_keys_of_a_user_whose_ssh_folder_leads_elsewhere_are_not_written(site: Site) -> None:
+    """He would choose whose they become."""
+    site.host.run(
+        "sh", "-c", f"mkdir -p /srv/made && ln -sfn /srv/made ~{ADMIN}/.ssh && chown -h {ADMIN} ~{ADMIN}/.ssh"
+    )
+    try:
+        request = site.request(cloud_config(users=[{"name": ADMIN, "ssh_authorized_keys": ["ssh-ed25519 AAAA a"]}]))
+        await site.driver.create(request)
+        failed = await site.settled(request)
+    finally:
+        site.host.run("sh", "-c", f"rm ~{ADMIN}/.ssh")
+    assert failed.state is InstanceState.FAILED
+    assert f"/home/{ADMIN}/.ssh is a link" in failed.message
+    assert list(site.host.path("/srv/made").iterdir()) == []
+
+
+async def test_link_in_the_place_of_a_file_that_is_being_written_is_not_followed(site: Site) -> None:
+    site.host.run("sh", "-c", "mkdir /srv/made; echo kept >/srv/made/kept; ln -s kept /srv/made/.nodeset-0001")
+    request = site.request(cloud_config(write_files=[{"path": "/srv/made/file", "content": "ours"}]))
+    await site.driver.create(request)
+    assert (await site.settled(request)).state is InstanceState.RUNNING
+    assert site.host.path("/srv/made/kept").read_text() == "kept\n"
+    assert site.host.path("/srv/made/file").read_text() == "ours"
 
 
 async def test_kubelet_that_cannot_be_stopped_keeps_the_machine(site: Site) -> None:

@@ -1,8 +1,10 @@
 """Providers crash, connections break, hosts lose power: what was begun goes on, and nothing is done twice."""
 
 import asyncio
+import subprocess
 
 import pytest
+from nodeset_driver_ssh.remote import host_program
 from ssh_hosts import STATE, Site, cloud_config, commands, eventually
 
 from nodeset_provider.driverkit.contract import Deletion, Instance, InstanceKey, InstanceState
@@ -48,6 +50,26 @@ async def test_command_that_is_broken_off_twice_is_not_begun_a_third_time(site: 
     assert found.state is InstanceState.FAILED
     assert "broken off twice" in found.message
     assert site.lines("/srv/made/second") == 2
+
+
+async def test_reboot_of_a_host_that_has_joined_repeats_nothing(site: Site) -> None:
+    user_data = cloud_config(
+        hostname="node-1",
+        runcmd=[["sh", "-c", "mkdir -p /srv/made; echo x >>/srv/made/first; rm -f /etc/made"]],
+        write_files=[{"path": "/etc/made", "content": "x"}],
+    )
+    request = site.request(user_data)
+    made = await site.driver.create(request)
+    assert (await site.settled(request)).state is InstanceState.RUNNING
+    site.host.power_off()
+    site.host.power_on()
+    for driver in (site.driver, site.another()):
+        found = await driver.get(site.key(request))
+        assert (found.state, found.provider_id) == (InstanceState.RUNNING, made.provider_id)
+        assert (await driver.create(request)).state is InstanceState.RUNNING
+    assert site.host.run("hostname") == "node-1\n"
+    assert site.lines("/srv/made/first") == 1
+    assert not site.host.path("/etc/made").exists()
 
 
 async def test_connection_that_breaks_does_not_disturb_the_steps(site: Site) -> None:
@@ -157,6 +179,19 @@ async def test_reset_in_the_middle_of_a_step_ends_it_and_puts_everything_back(si
     again = site.request()
     await site.driver.create(again)
     assert site.owner() == again.token
+
+
+async def test_upload_that_ended_between_two_files_changes_nothing(site: Site) -> None:
+    """tar takes it for whole; a reset would leave out the commands that are missing."""
+    request = site.request()
+    await site.driver.create(request)
+    agent = host_program("agent.sh").decode()
+    send = 'mkdir /srv/made /srv/made/commands; cat >/srv/made/agent.sh; : >/srv/made/reset.sh; exec "$@"'
+    call = ("env", "NODESET_UPLOAD=/srv/made", "sh", "/srv/made/agent.sh", "reset", request.token, site.cluster)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        site.host.run("sh", "-c", send, "send", *call, stdin=agent)
+    assert "the upload is not complete" in refused.value.stderr
+    assert (await site.driver.get(site.key(request))).state is not InstanceState.DELETING
 
 
 async def test_reset_that_a_power_cut_broke_off_goes_on(site: Site) -> None:

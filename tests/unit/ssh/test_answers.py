@@ -50,10 +50,38 @@ def test_what_is_no_answer_says_why_and_names_the_host(finished: Finished, error
 @settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_answer_is_a_state_or_an_error(said: str) -> None:
-    answer = read_answer(host(), Finished(0, f"nodeset 1\nresult=ok\ntoken=t\n{said}", ""))
-    instance = instance_of(read_state(host(), answer))
-    assert instance.message.isprintable() or "\n" in instance.message
-    assert len(instance.message) < 1500
+    known = "nodeset 1\nresult=ok\ntoken=t\ncluster=c\nmachine=m\n"
+    try:
+        message = instance_of(read_state(host(), read_answer(host(), Finished(0, f"{known}{said}", "")))).message
+    except Transient as error:
+        message = error.message
+    assert message.replace("\n", "").isprintable()
+    assert len(message) < 1500
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("token", "t\x1b[2J"), ("cluster", "c"), ("machine", "m")),
+        (("token", "t" * 9999), ("cluster", "c"), ("machine", "m")),
+        (("token", "t"), ("cluster", "c c"), ("machine", "m")),
+        (("token", "t"), ("cluster", "c"), ("machine", "../m")),
+        (("note", "$(id)"),),
+        (("note", "n" * 9999),),
+        (("note", "a"),) * 9999,
+    ],
+    ids=lambda headers: repr(headers)[:40],
+)
+def test_claim_and_notes_of_a_host_that_no_driver_wrote_are_not_shown(headers: tuple[tuple[str, str], ...]) -> None:
+    with pytest.raises(Transient, match=r"host 10\.0\.0\.1 has a claim or notes .* make no sense$") as wrong:
+        read_state(host(), Answer("ok", headers))
+    assert wrong.value.message.isprintable()
+
+
+def test_host_cannot_fill_a_status_with_addresses_or_times() -> None:
+    words = (("token", "t"), ("cluster", "c"), ("machine", "m"), ("created", "9" * 400))
+    state = read_state(host(), Answer("ok", words + tuple(("address", f"10.1.0.{n}") for n in range(200))))
+    assert (state.created_at, len(state.addresses)) == (0.0, 16)
 
 
 def test_failed_step_is_told_with_what_it_said() -> None:

@@ -59,6 +59,7 @@ def test_full_config_is_taken() -> None:
         ({"hosts": [{"adress": "10.0.0.1"}]}, "hosts[0].adress", "did you mean address"),
         ({"hosts": [{}]}, "hosts[0]", "required"),
         ({"hosts": [{"address": "a b"}]}, "hosts[0].address", "neither an IP address nor a DNS name"),
+        ({"hosts": [{"address": "fe80::1%eth0"}]}, "hosts[0].address", "neither"),
         ({"hosts": [{"address": "-oProxyCommand=id"}]}, "hosts[0].address", "neither"),
         ({"hosts": [{**HOST, "port": 0}]}, "hosts[0].port", "1 to 65535"),
         ({"hosts": [{**HOST, "port": "22"}]}, "hosts[0].port", "int"),

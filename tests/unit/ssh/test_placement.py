@@ -63,6 +63,11 @@ class Pool:
             notes.append(target.id)
         await self._answer(host, machine, token)
 
+    async def shut(self, host: Host, token: str) -> HostState:
+        machine = await self._reach(host, "shut")
+        machine.closed.add(token)
+        return await self._answer(host, machine, token)
+
     async def close(self, host: Host, token: str) -> None:
         machine = await self._reach(host, "close")
         machine.closed.add(token)
@@ -125,6 +130,24 @@ async def creator(pool: Pool, token: str, chaos: random.Random) -> None:
         await asyncio.gather(call, return_exceptions=True)
 
 
+async def deleter(pool: Pool, token: str, chaos: random.Random) -> bool:
+    """A provider that takes the token's machine away; whether it heard that it is gone."""
+    for _ in range(chaos.randrange(100)):
+        await asyncio.sleep(0)
+    for _ in range(6):
+        try:
+            owner = await pool.placement().withdraw(token)
+        except DriverError:
+            continue
+        if owner is not None:
+            machine = pool.machines[owner.host.id]
+            machine.claim = ""
+            machine.refused.add(token)
+        await pool.placement().close(token)
+        return True
+    return False
+
+
 async def weather(pool: Pool, chaos: random.Random) -> None:
     """Hosts come and go; what others had claimed becomes free, and what was free is taken."""
     for _ in range(60):
@@ -156,6 +179,22 @@ def test_no_order_of_events_gives_one_token_two_hosts(seed: int, size: int, crea
         return pool
 
     assert asyncio.run(run()).most_claims <= 1
+
+
+@settings(max_examples=400, deadline=None)
+@given(seed=st.integers(0, 2**32), size=st.integers(1, 7), creators=st.integers(1, 3))
+def test_no_create_on_its_way_claims_a_host_once_the_machine_is_said_to_be_gone(
+    seed: int, size: int, creators: int
+) -> None:
+    chaos = random.Random(seed)
+
+    async def run() -> bool:
+        pool = Pool(size, chaos)
+        calls = [creator(pool, TOKEN, chaos) for _ in range(creators)]
+        gone, *_ = await asyncio.gather(deleter(pool, TOKEN, chaos), *calls, weather(pool, chaos))
+        return not gone or pool.owners() == []
+
+    assert asyncio.run(run())
 
 
 @pytest.mark.parametrize(("size", "dead"), [(3, 1), (4, 1), (5, 2), (12, 2)])
@@ -199,7 +238,7 @@ async def test_dead_host_does_not_keep_the_absence_of_a_machine_from_being_known
 async def test_of_two_hosts_both_must_answer_before_one_is_claimed() -> None:
     pool = Pool(2)
     pool.down(pool.hosts[0])
-    with pytest.raises(Transient, match=r"2 must answer .*10\.0\.0\.1 is down"):
+    with pytest.raises(Transient, match=r"2 of the hosts .* must answer .*10\.0\.0\.1 is down"):
         await pool.placement().place(TOKEN)
     assert pool.owners() == []
 

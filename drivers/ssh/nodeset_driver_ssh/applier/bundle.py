@@ -18,7 +18,6 @@ def bundle_of(steps: Sequence[Step], *, run: bytes, step_seconds: float) -> dict
         files[f"steps/{number:04d}/title"] = f"step {number} of {len(steps)}, {title(step)},".encode()
     if not steps:
         files["finished"] = b""
-    files["complete"] = b""
     return files
 
 

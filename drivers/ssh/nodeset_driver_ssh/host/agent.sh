@@ -2,6 +2,7 @@
 #
 #   look [TOKEN]                       what the host is, and what it knows of TOKEN; changes nothing
 #   note TOKEN HOST                    remember that TOKEN is about to be tried on HOST (see placement.py)
+#   shut TOKEN                         TOKEN's machine is to go: no more notes of it are taken; what is known of it
 #   close TOKEN                        TOKEN's machine is gone: no notes of it are needed, and none are taken any more
 #   claim TOKEN CLUSTER MACHINE HOST   claim the host, called HOST, with what was uploaded, and start applying it
 #   resume TOKEN                       go on where a reboot or a kill ended the applying
@@ -17,7 +18,7 @@
 #   claim               whose the host is. A hard link made at one go: it exists whole or not at all, and only once
 #   machines/TOKEN/     what is applied and how far it is (run.sh), how it is undone (reset.sh)
 #   notes/TOKEN         hosts that TOKEN was to be tried on, of which this host is a witness
-#   closed/TOKEN        TOKEN had its machine, on whatever host, and that is gone
+#   closed/TOKEN        TOKEN's machine, on whatever host, is gone or to go
 #   refused/TOKEN       TOKEN can never claim this host
 #   quarantine          why nobody may claim this host until a person has removed this file
 #   incoming/           uploads that have not become a claim
@@ -151,6 +152,12 @@ note() {
   answer ok
 }
 
+shut() {
+  lock
+  mark closed "$1"
+  look "$1"
+}
+
 close() {
   lock
   mark closed "$1"
@@ -165,7 +172,6 @@ start() {
 }
 
 claim() {
-  [ -e "$here/complete" ] || fail "the upload is not complete"
   lock
   read_claim
   if [ "$token" = "$1" ]; then
@@ -248,10 +254,12 @@ reset() {
     rm -f "$work/stuck"
   elif [ ! -e "$work/finished" ]; then
     answer resetting
-  elif [ -s "$work/dirty" ] && [ ! -e "$base/quarantine" ]; then
+  elif [ -s "$work/dirty" ] && [ ! -e "$work/told" ]; then
     { printf 'the reset after machine %s failed\n' "$machine"; cat "$work/dirty"; } >"$base/quarantine.new" &&
       mv "$base/quarantine.new" "$base/quarantine" || fail "cannot write $base/quarantine"
     settle
+    # Once: the file may be removed by a person before we are asked again.
+    : >"$work/told"
     answer quarantined
     echo
     cat "$work/dirty"
@@ -298,6 +306,8 @@ facts() {
 main() {
   # Not the directory alone: a leftover of another user's would be somebody else's to fill.
   if [ -n "$here" ]; then trap 'rm -rf "$here"' EXIT; fi
+  # The last of its files: tar takes an end between two files for the end.
+  [ -z "$here" ] || [ -e "$here/complete" ] || fail "the upload is not complete"
   if [ "$(id -u)" != 0 ]; then
     printf 'nodeset 1\nresult=not-root\n'
     exit 0
@@ -311,7 +321,7 @@ main() {
   verb=$1
   shift
   case $verb in
-    look | note | close | claim | resume | fence | reset | diagnose | facts) "$verb" "$@" ;;
+    look | note | shut | close | claim | resume | fence | reset | diagnose | facts) "$verb" "$@" ;;
     *) fail "no such call: $verb" ;;
   esac
 }

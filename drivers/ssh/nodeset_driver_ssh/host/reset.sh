@@ -61,7 +61,7 @@ stop_kubelet() {
   [ -z "$(kubelets)" ]
 }
 
-# Units that we brought do not outlive their files.
+# Units that were brought do not outlive their files.
 stop_units() {
   failed=0
   for record in "$directory"/undo/*.path; do
@@ -117,6 +117,20 @@ remove_kubelet_state() {
     find /var/lib/kubelet -xdev -mindepth 1 -maxdepth 1 -exec rm -rf --one-file-system {} + || return 1
   fi
   rm -f /etc/kubernetes/kubelet.conf /etc/kubernetes/bootstrap-kubelet.conf
+  # A kubeadm join that ended early has left it, and the next one would not begin.
+  was_there /etc/kubernetes/pki/ca.crt || rm -f /etc/kubernetes/pki/ca.crt
+}
+
+# The join configuration puts a class's CAs, by these names, where the distribution looks for such.
+remove_trust() {
+  found=''
+  for file in /usr/local/share/ca-certificates/nodeset-*.crt /etc/pki/ca-trust/source/anchors/nodeset-*.crt \
+    /etc/pki/trust/anchors/nodeset-*.crt /etc/ssl/certs/nodeset-*.pem; do
+    # Links in /etc/ssl/certs are the tool's own.
+    if [ -f "$file" ] && [ ! -L "$file" ]; then found=yes && rm -f "$file" || return 1; fi
+  done
+  [ -n "$found" ] || return 0
+  if have update-ca-trust; then bounded update-ca-trust; else bounded update-ca-certificates --fresh; fi
 }
 
 remove_network() {
@@ -167,7 +181,10 @@ undo_users() {
     user=${record##*.user-}
     id "$user" >/dev/null 2>&1 || continue
     quietly pkill -KILL -u "$user"
-    userdel --remove "$user" || failed=1
+    patiently userdel --remove "$user" || failed=1
+    if [ -s "$record" ] && ! getent group "$user" >/dev/null; then
+      groupadd --gid "$(cut -d : -f 3 "$record")" "$user" || failed=1
+    fi
   done
   return "$failed"
 }
@@ -176,9 +193,28 @@ undo_hostname() {
   [ ! -e "$directory/undo/hostname" ] || cat "$directory/undo/hostname" >/proc/sys/kernel/hostname
 }
 
+# What runs on does so without the settings that were brought for it, such as a proxy.
+restart_units() {
+  for record in "$directory"/undo/*.path; do
+    [ -e "$record" ] || continue
+    folder=$(dirname "$(cat "$record")")
+    case $folder in
+      /etc/systemd/system/kubelet.service.d | /etc/systemd/system/k3s-agent.service.d) ;;
+      /etc/systemd/system/*.d) printf '%s\n' "$(basename "$folder" .d)" ;;
+    esac
+  done | sort -u >"$work/units"
+  while IFS= read -r unit; do
+    bounded systemctl try-restart --no-block "$unit" || return 1
+  done <"$work/units"
+}
+
 own_command() {
+  umask 022
   timeout -k 10 "$(cat "$work/commands/seconds")" env -i PATH="$PATH" HOME=/root LC_ALL=C.UTF-8 \
     sh -c "$(cat "$1")" </dev/null 9>&-
+  code=$?
+  umask 077
+  return "$code"
 }
 
 if ! stop_kubelet; then
@@ -195,6 +231,7 @@ try 'stopping pods' patiently stop_pods
 try 'resetting k3s' reset_k3s
 try 'unmounting volumes of pods' patiently unmount_pods
 try 'removing the state of the kubelet' remove_kubelet_state
+try 'removing trusted certificates' remove_trust
 try 'removing what network plug-ins left' remove_network
 for command in "$work"/commands/[0-9]*; do
   [ ! -e "$command" ] || try "config.resetCommands[$((1${command##*/} - 10000))]" own_command "$command"
@@ -204,6 +241,7 @@ try 'restoring files' undo_files
 try 'restoring the host name' undo_hostname
 if [ -n "$systemd" ]; then
   quietly bounded systemctl daemon-reload
+  try 'restarting what was set up anew' restart_units
   quietly bounded systemctl reset-failed
 fi
 sync -f "$work" 2>/dev/null || sync

@@ -48,7 +48,8 @@ remember() {
   printf %s "$2" >"$slot.path.new" && settle && mv "$slot.path.new" "$slot.path"
 }
 
-# place SLOT PATH CONTENT OWNER MODE: at one go, and only where no directory is in its place.
+# place SLOT PATH CONTENT OWNER MODE: at one go, and only where no directory is in its place. What already bears the
+# new file's name may be a link that somebody made to be followed.
 place() {
   [ ! -d "$2" ] || {
     printf '%s is a directory\n' "$2" >&2
@@ -58,6 +59,7 @@ place() {
   parent=${2%/*}
   (umask 022 && mkdir -p "${parent:-/}") || return 1
   new=$parent/.nodeset-$1
+  rm -f "$new"
   cp "$3" "$new" && chown "$4" "$new" && chmod "$5" "$new" && mv -f "$new" "$2" || {
     rm -f "$new"
     return 1
@@ -78,15 +80,22 @@ apply_hostname() {
 apply_user() {
   value "$step/name" && user=$value && value "$step/shell" && shell=$value || return 1
   if ! id "$user" >/dev/null 2>&1; then
-    mark "$directory/undo/$number.user-$user" && settle || return 1
-    # A system may have a group of that name already, as Debian has "operator".
-    if getent group "$user" >/dev/null; then set -- --gid "$user"; else set -- --user-group; fi
+    # A system may have a group of that name already, as Debian has "operator"; userdel takes it along.
+    group=$(getent group "$user")
+    printf %s "$group" >"$directory/undo/user.new" &&
+      mv "$directory/undo/user.new" "$directory/undo/$number.user-$user" && settle || return 1
+    if [ -n "$group" ]; then set -- --gid "$user"; else set -- --user-group; fi
     useradd --create-home --shell "$shell" "$@" "$user" || return 1
   fi
   if [ -s "$step/keys" ]; then
     home=$(getent passwd "$user" | cut -d : -f 6) && group=$(id -g "$user") || return 1
     keys=$home/.ssh/authorized_keys
     remember "$number.keys" "$keys" || return 1
+    # Of a user who was there before, it may lead anywhere.
+    [ ! -L "$home/.ssh" ] || {
+      printf '%s is a link\n' "$home/.ssh" >&2
+      return 1
+    }
     [ -d "$home/.ssh" ] || { mkdir "$home/.ssh" && chown "$user:$group" "$home/.ssh"; } || return 1
     { cat "$directory/undo/$number.keys.saved" 2>/dev/null; cat "$step/keys"; } >"$directory/keys" || return 1
     place "$number.keys" "$keys" "$directory/keys" "$user:$group" 0600 || return 1
@@ -110,8 +119,11 @@ apply_command() {
     set -- "$@" "$value"
   done
   value "$directory/step-seconds" || return 1
+  # What it makes is for others too, as at every first boot.
+  umask 022
   timeout -k 10 "$value" env -i PATH="$PATH" HOME=/root LC_ALL=C.UTF-8 "$@" </dev/null 9>&- &
   child=$!
+  umask 077
   wait "$child"
   code=$?
   child=''
@@ -124,7 +136,7 @@ echo $$ >"$directory/run.pid" && mkdir -p "$directory/done" "$directory/tries" "
 # What reset.sh must leave alone because it was there before us.
 [ -e "$directory/before" ] || {
   {
-    ls -d /etc/cni/net.d/* /usr/local/bin/k3s* /opt/bin/k3s* /sys/class/net/* 2>/dev/null
+    ls -d /etc/cni/net.d/* /etc/kubernetes/pki/ca.crt /usr/local/bin/k3s* /opt/bin/k3s* /sys/class/net/* 2>/dev/null
   } >"$directory/before.new"
   mv "$directory/before.new" "$directory/before"
 }
