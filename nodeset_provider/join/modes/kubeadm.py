@@ -14,6 +14,8 @@ import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import yaml
+
 from nodeset_provider.api.nodeclass import KubeadmJoin, Patch
 from nodeset_provider.join.allocatable import EVICTION_SIGNALS, RESERVABLE
 from nodeset_provider.join.certificates import base64_text, check_cluster_ca, public_key_hashes
@@ -38,6 +40,7 @@ _FIELD: Final = "spec.join.kubeadm"
 _OUR_PATCH: Final = "kubeletconfiguration+merge.yaml"
 """kubeadm applies patches in the order of their names: '+' comes before every digit, so ours is the first."""
 _TARGET: Final = re.compile(r"[a-z][a-z-]*")
+_LOADER: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _CHECK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WRITTEN_BY_KUBEADM: Final = (
     "/etc/kubernetes/bootstrap-kubelet.conf",
@@ -169,4 +172,11 @@ def _patch(index: int, patch: Patch) -> MachineFile:
         content = patch.content.encode()
     except UnicodeEncodeError:
         raise InvalidJoin(f"{field}.content", "holds half of a surrogate pair; remove it") from None
+    kind, what = (list, "a list of operations") if patch.type == "json" else (dict, "a mapping")
+    try:
+        parts = [part for part in yaml.load_all(content, Loader=_LOADER) if part != ""]
+    except (yaml.YAMLError, RecursionError):
+        raise InvalidJoin(f"{field}.content", "is neither YAML nor JSON; correct it") from None
+    if not parts or not all(isinstance(part, kind) for part in parts):
+        raise InvalidJoin(f"{field}.content", f"is no patch of type {patch.type}, which is {what}; correct it")
     return MachineFile(path=f"{PATCHES}/{patch.target}{index:02}+{patch.type}.yaml", content=content, mode=0o644)

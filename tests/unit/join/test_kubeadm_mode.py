@@ -168,6 +168,11 @@ def test_patience_of_kubeadm_is_the_launchs(make_request: MakeRequest) -> None:
         ({"kubelet_extra_args": [Argument("provider-id", "x")]}, "kubeletExtraArgs[0]"),
         ({"patches": [Patch(target="../x", content="")]}, "patches[0].target"),
         ({"patches": [Patch(target="kubeletconfiguration", content="\ud800")]}, "patches[0].content"),
+        ({"patches": [Patch(target="kubeletconfiguration", content="a: b: c")]}, "patches[0].content"),
+        ({"patches": [Patch(target="kubeletconfiguration", content="[1]")]}, "patches[0].content"),
+        ({"patches": [Patch(target="kubeletconfiguration", content="# nothing")]}, "patches[0].content"),
+        ({"patches": [Patch(target="kubeletconfiguration", content="a: {}", type="json")]}, "patches[0].content"),
+        ({"patches": [Patch(target="kubeletconfiguration", content="[" * 30000)]}, "patches[0].content"),
         ({"ignore_preflight_errors": ["a b"]}, "ignorePreflightErrors[0]"),
     ],
 )
@@ -175,6 +180,20 @@ def test_setting_that_cannot_work_is_refused_with_its_field(
     make_request: MakeRequest, settings: dict[str, Any], field: str
 ) -> None:
     assert refused(with_settings(make_request, **settings)) == f"spec.join.kubeadm.{field}"
+
+
+@pytest.mark.parametrize(
+    ("type_", "text"),
+    [
+        ("json", '[{"op": "remove", "path": "/maxOpenFiles"}]'),
+        ("merge", '{"maxOpenFiles": 7}'),
+        ("strategic", "---\nmaxOpenFiles: 2001-99-99\n---\n"),
+    ],
+)
+def test_patch_is_brought_as_it_is_written(make_request: MakeRequest, type_: Any, text: str) -> None:  # noqa: ANN401
+    patch = Patch(target="kubeletconfiguration", type=type_, content=text)
+    files = {file.path: file.content for file in kubeadm.document(with_settings(make_request, patches=[patch])).files}
+    assert files[f"{kubeadm.PATCHES}/kubeletconfiguration00+{type_}.yaml"] == text.encode()
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_problem_says_how_many_bytes_of_what_are_too_many_and_the_remedy(make_re
                     mode="Kubeadm",
                     kubeadm=KubeadmJoin(
                         discovery="File",
-                        patches=[Patch(target="kubeletconfiguration", content=f"# {noise(9000)}")],
+                        patches=[Patch(target="kubeletconfiguration", content=f"x: {noise(9000)}")],
                     ),
                 )
             },
