@@ -43,6 +43,7 @@ _log = structlog.get_logger(__name__)
 REASON_APPROVED: Final = "NodesetMachine"
 REASON_DENIED: Final = "CertificateDenied"
 REASON_WAITING: Final = "CertificateWaiting"
+REASON_BY_OTHERS: Final = "CertificateApprovedByOthers"
 RECHECK_SECONDS: Final = ((60.0, 1.0), (600.0, 5.0))
 """(age of the request as we know it, seconds until it is looked at again); kubelets wait for 15 minutes at most."""
 RECHECK_LATER_SECONDS: Final = 30.0
@@ -99,8 +100,9 @@ class CertificateController:
             self.lane.enqueue(new.metadata.name)
             return
         self._stop_waiting(new)
-        if is_approved(new):
-            self._approved.setdefault(new.metadata.uid, self._clock.monotonic())
+        if is_approved(new) and new.metadata.uid not in self._approved:
+            self._approved[new.metadata.uid] = self._clock.monotonic()
+            self._tell_of_others(new)
 
     async def reconcile(self, name: str) -> float | None:
         """Decide about one request; seconds until one that waits is looked at again."""
@@ -214,6 +216,20 @@ class CertificateController:
             _log.warning("certificate waits", request=csr.metadata.name, machine=machine.metadata.name, reason=why)
             self._say(machine, REASON_WAITING, f"CertificateSigningRequest {csr.metadata.name} is left alone: {why}")
         return next((seconds for until, seconds in RECHECK_SECONDS if age < until), RECHECK_LATER_SECONDS)
+
+    def _tell_of_others(self, csr: CertificateSigningRequest) -> None:
+        """A token's request that somebody else approved: whoever does so by himself does it for any name."""
+        machine = self._machines.get(claimed_machine(csr) or "")
+        if machine is None or machine.spec.template.driver not in self._drivers:
+            return
+        for condition in csr.status.conditions:
+            if condition.type == "Approved" and condition.reason != REASON_APPROVED:
+                why = (
+                    f"CertificateSigningRequest {csr.metadata.name} was not approved by the provider "
+                    f"({condition.reason}: {condition.message}); no binding may let requests of bootstrap tokens be "
+                    "approved by themselves"
+                )
+                self._say(machine, REASON_BY_OTHERS, one_line(why))
 
     def _say(self, machine: Machine, reason: str, message: str) -> None:
         self._recorder.event(("Machine", API_VERSION, machine.metadata), "Warning", reason, message)

@@ -195,6 +195,18 @@ async def test_a_new_leader_knows_that_a_token_was_used(lab: Lab) -> None:
     assert not lab.decision("csr-2")
 
 
+async def test_what_somebody_else_approved_is_told_once_and_what_we_approved_is_not(lab: Lab) -> None:
+    await lab.ask(lab.body("csr-1"))
+    assert lab.decision("csr-1") == "Approved"
+    body = lab.body("csr-2", "system:node:other", second=1)
+    body["status"] = {"conditions": [{"type": "Approved", "status": "True", "reason": "AutoApproved"}]}
+    await lab.ask(body)
+    lab.world.api.write(REQUESTS, "csr-2", {**body, "metadata": {**body["metadata"], "labels": {"a": "b"}}})
+    await lab.world.pass_time(5)
+    (message,) = lab.told("CertificateApprovedByOthers")
+    assert "csr-2 was not approved by the provider (AutoApproved" in message
+
+
 async def test_what_waits_is_said_once_and_only_after_a_while(lab: Lab) -> None:
     lab.world.join(lab.machine)
     await lab.world.pass_time(10)
