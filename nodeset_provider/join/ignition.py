@@ -29,6 +29,9 @@ _GROUPS_OF_IMAGES: Final = frozenset(
 """Groups without a user of their name on Flatcar and Fedora CoreOS. useradd refuses such a user, and a machine whose
 Ignition fails does not boot."""
 
+_IN_MEMORY: Final = ("/dev/", "/proc/", "/run/", "/sys/", "/tmp/", "/var/lock/", "/var/run/")  # noqa: S108 names only
+"""Empty at each boot on Flatcar and Fedora CoreOS, or none of a disk: what Ignition writes there before it is gone."""
+
 
 def render(document: Document) -> bytes:
     """The config as JSON in ASCII. Deterministic.
@@ -46,7 +49,7 @@ def render(document: Document) -> bytes:
     # Unit files are files here too: as contents of units Ignition parses them, refuses lines of 2048 bytes and more (a
     # kubelet with many labels has one), and a machine whose config is refused never boots.
     files = [*_own_files(document), *unit_files(document.units), *document.files]
-    _refuse_second_ones(files)
+    _check_paths(files)
     config: dict[str, Any] = {
         "ignition": {"version": VERSION},
         "passwd": {"users": [_user(index, user) for index, user in enumerate(document.users)]},
@@ -65,10 +68,19 @@ def _own_files(document: Document) -> Iterable[MachineFile]:
         yield MachineFile(path=SUDOERS, content="".join(sudo).encode(), mode=0o440)
 
 
-def _refuse_second_ones(files: Iterable[MachineFile]) -> None:
-    """Ignition refuses a config that writes a path twice; the rest of what is here has been checked by the mode."""
+def _check_paths(files: Iterable[MachineFile]) -> None:
+    """What Ignition cannot do with a path: write it twice, or before what it lies in is mounted.
+
+    The rest of what is here has been checked by the mode.
+    """
     seen: set[str] = set()
     for file in files:
+        if file.path.startswith(_IN_MEMORY):
+            raise InvalidJoin(
+                "spec.provisioning.files",
+                f"{file.path} is gone when the machine has booted: Ignition writes files before that; "
+                "choose a path on the disk, or write it by a command",
+            )
         if file.path in seen:
             raise InvalidJoin(
                 "spec.provisioning", f"{file.path} is written by the join configuration; choose another path"

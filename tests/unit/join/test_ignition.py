@@ -166,6 +166,15 @@ def test_script_with_the_commands_is_for_root_only() -> None:
     assert files(config)["/etc/nodeset/first-boot.sh"]["mode"] == 0o700
 
 
+@pytest.mark.parametrize("path", ["/run/marker", "/tmp/x/y", "/var/run/x", "/var/lock/x", "/proc/sys/vm/swappiness"])
+def test_file_that_would_be_gone_when_the_machine_has_booted_is_refused(make_request: MakeRequest, path: str) -> None:
+    provisioning = Provisioning(files=[File(path=path)])
+    with pytest.raises(InvalidJoin, match=rf"spec\.provisioning\.files: {path} is gone .*; choose a path on the disk"):
+        render_user_data(make_request(join=Join(format="Ignition"), provisioning=provisioning), ANYWHERE)
+    render_user_data(make_request(join=Join(format="CloudInit"), provisioning=provisioning), ANYWHERE)
+    render(Document(hostname="", files=(MachineFile(path="/runner/tmp/x", content=b"", mode=0o644),)))
+
+
 @pytest.mark.parametrize(
     "path",
     [
