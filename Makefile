@@ -47,6 +47,11 @@ setup: $(SYNCED) ## Install the Python packages into .venv
 controlplane: $(SYNCED) ## Build the real control plane, kubelet and kwok, once per version (about 6 minutes)
 	@$(BIN)/python -m testbed.build
 
+.PHONY: ignition
+ignition: $(SYNCED) ## Build Ignition itself, once per version, for the tests that configure machines by it (Debian, root)
+	@tools/install-ignition.sh
+	@$(BIN)/python -m testbed.build ignition
+
 # --- what people come for ---------------------------------------------------------------------------------------------
 .PHONY: demo
 demo: controlplane ## Show pending pods becoming machines (KEEP=1 leaves it running; CLUSTER_AUTOSCALER=/path)

@@ -42,6 +42,8 @@ class Binary:
         folder: below ``tools/``, holds the ``go.mod`` that pins the module and all it needs.
         cache: name of its folder in the cache.
         usual_seconds: how long a build took on 2 cores with an empty Go build cache, in the order of `BINARIES`.
+        c_library: it is linked with, as pkg-config calls it; empty: it needs no C.
+        settings: variables that its own build sets, by their names for Go's linker; "{version}" is its version.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Binary:
     folder: str
     cache: str
     usual_seconds: int
+    c_library: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def source(self) -> Path:
@@ -96,6 +100,22 @@ BINARIES = (
     Binary("kwok", "sigs.k8s.io/kwok/cmd/kwok", "sigs.k8s.io/kwok", "kwok", "kwok", 65),
     Binary("ignition-validate", f"{_IGNITION}/validate", _IGNITION, "validators", "validators", 5),
 )
+
+IGNITION = Binary(
+    "ignition",
+    f"{_IGNITION}/internal",
+    _IGNITION,
+    "validators",
+    "validators",
+    75,
+    c_library="blkid",
+    # as Flatcar builds it; with relabelling it needs a root with SELinux
+    settings=(
+        (f"{_IGNITION}/internal/version.Raw", "{version}"),
+        (f"{_IGNITION}/internal/distro.selinuxRelabel", "false"),
+    ),
+)
+"""What configures a machine at its first boot. Built only where it is asked for: one test needs it."""
 
 
 def cache_root(environment: Mapping[str, str] = os.environ) -> Path:

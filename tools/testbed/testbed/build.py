@@ -1,4 +1,4 @@
-"""Builds the programs of the testbed from Go modules, once: ``python -m testbed.build``.
+"""Builds the programs of the testbed from Go modules, once: ``python -m testbed.build``, ``… ignition`` for that one.
 
 May touch: the cache of `testbed.binaries`, the terminal, the Go tool chain (which keeps caches and fetches modules).
 A program appears in the cache only when it is whole (built beside, then renamed), and two builds at the same time wait
@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from testbed.binaries import BINARIES, Assets, Binary, cache_root
+from testbed.binaries import BINARIES, IGNITION, Assets, Binary, cache_root
 
 _HEARTBEAT_SECONDS = 15
 
@@ -73,7 +73,7 @@ def _go_environment(wanted: list[Binary]) -> dict[str, str]:
             f"install Go {needed_text} or newer, or name a folder of ready-made programs in KUBEBUILDER_ASSETS"
         )
     environment = {key: value for key, value in os.environ.items() if key not in {"GOOS", "GOARCH", "GOEXPERIMENT"}}
-    environment.update(GOFLAGS="-mod=readonly", GOWORK="off", CGO_ENABLED="0")
+    environment.update(GOFLAGS="-mod=readonly", GOWORK="off")
     environment.setdefault("GOTOOLCHAIN", "local")
     answer = subprocess.run(  # noqa: S603
         [go, "env", "GOVERSION"], env=environment, capture_output=True, text=True, check=False, cwd=wanted[0].source
@@ -113,6 +113,7 @@ def _build(binary: Binary, environment: dict[str, str], console: Console, positi
         output = Path(scratch) / binary.name
         argv = ["go", "build", "-trimpath", "-ldflags", _linker_flags(binary), "-o", str(output), binary.package]
         log = Path(scratch) / "log"
+        environment = {**environment, "CGO_ENABLED": "1" if binary.c_library else "0"}
         started = time.monotonic()
         what = f"{position} {binary.name} {binary.version}"
         usual = f"usually {clock(binary.usual_seconds)}, the first time it fetches modules too"
@@ -130,6 +131,8 @@ def _build(binary: Binary, environment: dict[str, str], console: Console, positi
 def _linker_flags(binary: Binary) -> str:
     """Without the version flags the API server says v0.0.0-master and clients that look at the version misbehave."""
     flags = "-s -w"
+    for name, value in binary.settings:
+        flags += f" -X {name}={value.format(version=binary.version)}"
     if binary.module == "k8s.io/kubernetes":
         major, minor, *_ = binary.version.removeprefix("v").split(".")
         package = "k8s.io/component-base/version"
@@ -173,6 +176,7 @@ def clock(seconds: float) -> str:
 def main() -> None:
     """Entry point: exit code 1 with a message when something cannot be built."""
     parser = argparse.ArgumentParser(prog="python -m testbed.build", description=__doc__)
+    parser.add_argument("what", nargs="*", choices=[[], IGNITION.name], help="a program that is built only when named")
     parser.add_argument("--list", action="store_true", help="say where every program is, one a line, and build nothing")
     arguments = parser.parse_args()
     if arguments.list:
@@ -181,7 +185,10 @@ def main() -> None:
         return
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        build_missing(console)
+        if arguments.what:
+            build([IGNITION], console)
+        else:
+            build_missing(console)
     except BuildError as error:
         console.print(f"[red]error:[/] {escape(str(error))}")
         sys.exit(1)
