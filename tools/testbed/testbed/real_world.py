@@ -139,6 +139,15 @@ class RealWorld(World):
                 steps.append(Step(moment.timestamp(), "power on"))
             self.timelines[name] = sorted(steps)
 
+    def slowest_boot(self) -> float:
+        """Seconds from power-on to Ready of the slowest machine that `note` saw; 0 where it saw none."""
+        seconds = [0.0]
+        for steps in self.timelines.values():
+            at = {step.what: step.at for step in steps}
+            if "power on" in at and "Ready" in at:
+                seconds.append(at["Ready"] - at["power on"])
+        return max(seconds)
+
     def _apply_class(self, name: str, spec: Mapping[str, Any]) -> None:
         self.apply(
             {

@@ -5,25 +5,33 @@ from typing import Any
 import pytest
 from testbed.real_world import RealWorld
 
-_LAUNCH_SECONDS = 240
-"""Long enough for a boot on a busy computer, so that the console tells of what went wrong in it."""
+_HOPELESS_SECONDS = 90
+"""For a machine whose fate is sealed before it has an operating system: its kernel gives up after half a minute."""
 
 _NO_KUBELET = {"commands": ["mv /usr/bin/kubelet /usr/bin/kubelet.away"]}
 
 
 @pytest.fixture(scope="module")
 def bad(world: RealWorld) -> RealWorld:
-    """A machine of each kind, all at once: most of their time is waiting."""
-    elsewhere = world.real.image.command_line.replace("LABEL=node", "LABEL=elsewhere")
+    """A machine of each kind, all at once: most of their time is waiting.
+
+    They get as long as three boots of before took, so that each console comes to what went wrong.
+    """
+    patience = max(180, 3 * round(world.slowest_boot()))
     classes: dict[str, dict[str, Any]] = {
         "no-kubelet": {"provisioning": _NO_KUBELET},
-        "no-root": {"config": {"kernelCommandLine": elsewhere}},
+        "no-root": {"config": _elsewhere(world)},
         "no-reader": {"join": {"format": "Ignition"}},
     }
     for name, spec in classes.items():
-        world.libvirt_class(name, launchTimeoutSeconds=_LAUNCH_SECONDS, **spec)
+        world.libvirt_class(name, launchTimeoutSeconds=patience, **spec)
         world.node_set(name, name, replicas=1)
     return world
+
+
+def _elsewhere(world: RealWorld) -> dict[str, str]:
+    """Config of a machine whose kernel looks for a root file system that nobody made."""
+    return {"kernelCommandLine": world.real.image.command_line.replace("LABEL=node", "LABEL=elsewhere")}
 
 
 def _words(world: RealWorld, name: str) -> str:
@@ -63,6 +71,25 @@ def test_next_machine_joins_once_the_class_is_mended(bad: RealWorld) -> None:
     bad.wait(lambda: len(bad.joined(name)) == 1, "its machine joins")
     bad.delete("nodeset", "no-kubelet", "no-root", "no-reader")
     bad.wait(lambda: not bad.remains(name), "nothing is left")
+
+
+def test_autoscaler_takes_a_machine_away_that_never_joins(world: RealWorld) -> None:
+    name = "never"
+    world.libvirt_class(name, config=_elsewhere(world), launchTimeoutSeconds=_HOPELESS_SECONDS)
+    world.node_set(name, name, autoscaling={"minReplicas": 0, "maxReplicas": 3}, nodeLabels={"pool": name})
+    world.workload(name, replicas=1, nodeSelector={"pool": name})
+    patient = ["--max-node-provision-time=20m", "--initial-node-group-backoff-duration=20m"]
+    with world.autoscaler(flags=patient):
+        world.wait(lambda: world.replicas(name) == 1, "the autoscaler asks for a machine")
+        world.wait(
+            lambda: any("LABEL=elsewhere" in event["message"] for event in world.warnings("NodeSet", name)),
+            "an event says why it never joins",
+        )
+        world.wait(lambda: world.replicas(name) == 0, "the autoscaler takes it back")
+        world.wait(lambda: not world.remains(name), "nothing is left")
+        assert world.replicas(name) == 0, "the autoscaler does not try the same again at once"
+    world.delete("deployment", name)
+    world.delete("nodeset", name)
 
 
 @pytest.mark.parametrize("what", ["image", "network"])
