@@ -81,6 +81,18 @@ class MachinesUnderFire(RuleBasedStateMachine):
             self.world.delete_node(data.draw(st.sampled_from(names)))
             self.runner.run(self.world.settle())
 
+    @rule(data=st.data(), hold=st.booleans())
+    def somebody_holds_a_node(self, data: st.DataObject, *, hold: bool) -> None:
+        names = [node.metadata.name for node in self.world.nodes]
+        if names:
+            self.world.hold_node(data.draw(st.sampled_from(names)), hold=hold)
+            self.runner.run(self.world.settle())
+
+    @rule(kind=st.sampled_from(["small", "big"]))
+    def class_is_edited(self, kind: str) -> None:
+        self.world.put_class(config={"type": kind})
+        self.runner.run(self.world.settle())
+
     @rule(late=st.booleans())
     def addresses_of_new_machines_are_not_known_yet(self, *, late: bool) -> None:
         self.world.cloud.addresses_come_late = late
@@ -173,6 +185,8 @@ class MachinesUnderFire(RuleBasedStateMachine):
         world = self.world
         world.cloud.faults.clear()
         world.cloud.slow_creates = 0
+        for node in world.nodes:
+            world.hold_node(node.metadata.name, hold=False)
         await world.restart()
         # Longer than the longest back-off between two attempts.
         for _ in range(5):

@@ -76,6 +76,12 @@ class PlaceholdersUnderFire(RuleBasedStateMachine):
         self.world.put_class(registration=registration, nodeLabels=labels)
         self._settle_now()
 
+    @rule(name=st.sampled_from(NAMES), hold=st.booleans())
+    def somebody_holds_the_node(self, name: str, *, hold: bool) -> None:
+        if self._node(name):
+            self.world.hold_node(name, hold=hold)
+            self._settle_now()
+
     @rule()
     def class_is_made_anew(self) -> None:
         body = self.world.api.objects[NODE_CLASSES.path(), "small"]
@@ -130,6 +136,8 @@ class PlaceholdersUnderFire(RuleBasedStateMachine):
     async def _settle(self) -> None:
         world = self.world
         world.cloud.faults.clear()
+        for node in world.nodes:
+            world.hold_node(node.metadata.name, hold=False)
         await world.restart()
         for _ in range(5):
             await world.pass_time(150, step=15)

@@ -35,6 +35,7 @@ from testbed.pki import Authority
 NAMESPACE = "provider"
 SECRET = "cloud"  # noqa: S105 - a name
 DRIVER = "faulty"
+FOREIGN_FINALIZER = "example.com/other"
 
 CA = Authority().pair.certificate
 
@@ -235,6 +236,15 @@ class World:
             body = {"metadata": {"namespace": "default"}, "involvedObject": about, "reason": "DeletingNode"}
             self.api.write(where, f"{name}.{self.api.version}", body)
         self.api.delete(NODES.path(), name)
+
+    def hold_node(self, name: str, *, hold: bool) -> None:
+        """Somebody else's finalizer comes (unless the Node is being deleted: none may come then), or goes."""
+        body = self.api.objects[NODES.path(), name]
+        metadata = body["metadata"]
+        finalizers = [finalizer for finalizer in metadata.get("finalizers", []) if finalizer != FOREIGN_FINALIZER]
+        if hold and not metadata.get("deletionTimestamp"):
+            finalizers = [FOREIGN_FINALIZER, *finalizers]
+        self.api.write(NODES.path(), name, {**body, "metadata": {**metadata, "finalizers": finalizers}})
 
     def become_ready(self, name: str) -> None:
         """The kubelet says that its Node is Ready."""
