@@ -22,12 +22,31 @@ _CLOUD_INIT = re.compile(
 )
 _KERNEL = re.compile(rf"^{_UP} Linux version ", re.MULTILINE)
 
+ORDER = (
+    "created",
+    "launched",
+    "power on",
+    "kernel",
+    "cloud-init",
+    "cloud-init finished",
+    "kubelet",
+    "CSR (client)",
+    "CSR (client) approved",
+    "Node",
+    "CSR (serving)",
+    "CSR (serving) approved",
+    "registered",
+    "Ready",
+    "initialized",
+)
+"""As they usually happen; the ssh driver's hosts have been powered on long before, and a Node may be made first."""
+
 _STARTED, _FINISHED = "running 'init-local'", "finished"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Step:
-    """Something that happened, at seconds since the epoch."""
+    """Something that happened (one of `ORDER`), at seconds since the epoch."""
 
     at: float
     what: str
@@ -89,24 +108,20 @@ def of_objects(
 
 
 def table(timelines: Mapping[str, Sequence[Step]]) -> str:
-    """One line a step and one column a machine, in seconds since that machine's first step, by the mean.
+    """One line a step and one column a machine, in seconds since that machine's first step.
 
     A step that happened twice (a second serving certificate) counts with its first time.
     """
     columns: dict[str, dict[str, float]] = {}
     for name, steps in timelines.items():
-        if not steps:
-            continue
-        first = min(step.at for step in steps)
-        columns[name] = {step.what: step.at - first for step in sorted(steps, reverse=True)}
-    times: dict[str, list[float]] = {}
-    for column in columns.values():
-        for what, seconds in column.items():
-            times.setdefault(what, []).append(seconds)
-    width = max((len(what) for what in times), default=0)
+        first = min((step.at for step in steps), default=0.0)
+        if steps:
+            columns[name] = {step.what: step.at - first for step in sorted(steps, reverse=True)}
+    told = [what for what in ORDER if any(what in column for column in columns.values())]
+    width = max((len(what) for what in told), default=0)
     widths = {name: max(len(name), 7) for name in columns}
     lines = ["  ".join([" " * width, *(name.rjust(widths[name]) for name in columns)])]
-    for what in sorted(times, key=lambda what: (sum(times[what]) / len(times[what]), what)):
+    for what in told:
         cells = [f"{column[what]:.1f}" if what in column else "-" for column in columns.values()]
         padded = (cell.rjust(widths[name]) for cell, name in zip(cells, columns, strict=True))
         lines.append("  ".join([what.ljust(width), *padded]))
