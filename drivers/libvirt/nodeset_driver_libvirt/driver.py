@@ -29,7 +29,7 @@ from nodeset_provider.driverkit.contract import (
     Offering,
     UserDataFormat,
 )
-from nodeset_provider.driverkit.errors import InvalidSpec, NotFound
+from nodeset_provider.driverkit.errors import DriverError, InvalidSpec, NotFound, Transient
 
 ACCELERATION_LABEL: Final = "libvirt.nodeset.dev/acceleration"
 """``kvm`` or ``tcg``: whether the host's processor runs the Node, or an emulated one."""
@@ -92,15 +92,28 @@ class LibvirtDriver:
         return Deletion.GONE
 
     async def list(self, cluster: str, configs: Sequence[Mapping[str, Any]] = ()) -> AsyncIterator[Instance]:
-        """Every machine of that cluster on the hosts of ``configs``; without any, on those that were used before."""
+        """Every machine of that cluster on the hosts of ``configs``; without any, on those that were used before.
+
+        Raises at the end, when what is known has been yielded, where hosts could not be asked.
+        """
         targets = set() if configs else set(self._hosts)
         for config in configs:
             with contextlib.suppress(InvalidSpec):  # nothing was ever made at a place that cannot be
                 targets.add(parse_location(config).target)
+        errors: list[DriverError] = []
         for target in sorted(targets, key=lambda target: target.uri):
             host, machines = self._host(target)
-            for instance in await self._list(host, machines, cluster):
+            try:
+                found = await self._list(host, machines, cluster)
+            except DriverError as error:
+                errors.append(error)
+                continue
+            for instance in found:
                 yield instance
+        if errors and len(errors) == len(targets):
+            raise errors[0]
+        if errors:
+            raise Transient(f"not all hosts could be asked: {'; '.join(error.message for error in errors)[:1000]}")
 
     async def diagnose(self, key: InstanceKey) -> str:
         """What libvirt says of the machine, and the last lines of its serial console."""

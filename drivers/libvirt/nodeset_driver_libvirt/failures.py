@@ -6,7 +6,6 @@ Codes: include/libvirt/virterror.h. What is not known here says nothing about th
 from __future__ import annotations
 
 import enum
-import re
 from typing import Final
 
 from nodeset_provider.driverkit.errors import DriverError, InsufficientCapacity, InvalidSpec, Transient, Unauthorized
@@ -122,5 +121,5 @@ def start_failure(code: int, message: str, where: str, *, bridge: str, extra: bo
 
 def shorten(message: str) -> str:
     """One line of it, the end of it where it is long: QEMU says last what it stumbled over."""
-    line = re.sub(r"\s+", " ", message).strip()
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in message).split())
     return line if len(line) <= _LIMIT else f"…{line[-_LIMIT:]}"

@@ -106,6 +106,11 @@ class Machines:
         found = find_pool(self._libvirt, connection, pool)
         if found is not None:
             found.delete_volumes(names)
+        elif domain is not None:
+            raise Transient(
+                f"{self._where} has no pool {pool} any more, where the disks of domain {names.token} are; define it "
+                f"again, or remove them and `virsh undefine {names.token}`"
+            )
         if domain is not None:
             self._undefine(domain)
 

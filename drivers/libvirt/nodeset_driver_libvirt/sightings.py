@@ -23,6 +23,8 @@ _SHUTOFF: Final = 5
 _CRASHED: Final = 6
 _PAUSED_BY_IO_ERROR: Final = 5
 _STARTING_UP: Final = 11
+_AGENT_SECONDS: Final = 2
+_ADDRESSES_LIMIT: Final = 16
 _WHY_OFF: Final = {
     1: "the machine powered itself off",
     2: "somebody stopped the machine on its host",
@@ -109,6 +111,9 @@ def _addresses(libvirt: Libvirt, domain: Domain, description: ET.Element) -> tup
     sources.append(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP)
     for source in sources:
         with contextlib.suppress(libvirt.libvirtError):  # an agent that does not answer must not hide the machine
+            if source == libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT:
+                # libvirt waits for ever otherwise, and the guest is not ours to rely on.
+                domain.agentSetResponseTimeout(_AGENT_SECONDS, 0)
             found = usable_addresses(domain.interfaceAddresses(source, 0), macs)
             if found:
                 return found
@@ -127,4 +132,4 @@ def usable_addresses(interfaces: dict[str, Any], macs: frozenset[str]) -> tuple[
                 if not (address.is_loopback or address.is_link_local or address.is_unspecified):
                     found.add(address)
     ordered = sorted(found, key=lambda address: (address.version, int(address)))
-    return tuple(Address(type="InternalIP", address=str(address)) for address in ordered)
+    return tuple(Address(type="InternalIP", address=str(address)) for address in ordered[:_ADDRESSES_LIMIT])

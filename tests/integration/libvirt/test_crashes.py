@@ -169,6 +169,43 @@ async def test_stray_volumes_of_a_token_go_with_a_delete_of_it(
     assert {"base.img", "nodeset-of-somebody"} <= set(libvirt.volumes())
 
 
+async def test_machine_whose_pool_was_undefined_is_not_gone_while_its_disks_are_there(
+    driver: LibvirtDriver, libvirt: LibvirtHost, requests: Requests, tmp_path: Path
+) -> None:
+    request = requests.new()
+    await driver.create(request)
+    description = libvirt.daemon.virsh("pool-dumpxml", "default", "--inactive")
+    libvirt.daemon.virsh("pool-destroy", "default")
+    if "default" in libvirt.daemon.virsh("pool-list", "--all", "--name").split():
+        libvirt.daemon.virsh("pool-undefine", "default")
+    try:
+        with pytest.raises(Transient, match=f"no pool default any more.*virsh undefine {request.token}"):
+            await driver.delete(requests.key(request))
+    finally:
+        (tmp_path / "pool.xml").write_text(description)
+        libvirt.daemon.virsh("pool-define", str(tmp_path / "pool.xml"))
+        libvirt.daemon.virsh("pool-start", "default")
+    assert await driver.delete(requests.key(request)) is Deletion.GONE
+    assert (libvirt.domains(request.token), libvirt.volumes(request.token)) == ([], [])
+
+
+async def test_host_that_is_down_does_not_hide_the_machines_of_the_others(
+    driver: LibvirtDriver, requests: Requests, tmp_path: Path
+) -> None:
+    request = requests.new()
+    await driver.create(request)
+    nobody = {**request.config, "uri": f"qemu+unix:///system?socket={tmp_path}/nobody"}
+    found: list[str] = []
+
+    async def take() -> None:
+        async for instance in driver.list(request.cluster, [nobody, request.config]):
+            found.append(instance.token)  # noqa: PERF401 - it raises at its end
+
+    with pytest.raises(Transient, match=r"not all hosts could be asked: .*/nobody"):
+        await take()
+    assert found == [request.token]
+
+
 async def test_delete_waits_for_a_create_that_nobody_waits_for(
     driver: LibvirtDriver, libvirt: LibvirtHost, proxy: LibvirtProxy, requests: Requests
 ) -> None:

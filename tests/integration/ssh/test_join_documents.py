@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Literal
 
 import pytest
 from ssh_hosts import Site
@@ -29,6 +29,7 @@ from nodeset_provider.join.document import Document, MachineFile, unit_files
 from nodeset_provider.join.modes import MODES
 from nodeset_provider.join.user_data import Delivery, render_user_data
 
+Mode = Literal["Bootstrap", "Kubeadm", "K3s", "EKS"]
 RAN = "/throwaway/ran"
 AUTHORITY = Authority().pair.certificate.decode()
 WATCHED = "/etc /home /opt /usr/local /srv /var/lib/rancher /var/lib/kubelet /var/lib/misc"
@@ -65,7 +66,7 @@ PROVISIONING = Provisioning(
     commands=[f'echo "before $HTTPS_PROXY" >>{RAN}', f"umask >>{RAN}; pwd >>{RAN}; id -un >>{RAN}"],
     commands_after_join=[f"echo 'after' >>{RAN}"],
 )
-JOINS = {
+JOINS: dict[Mode, tuple[list[str], list[str], list[str]]] = {
     "Bootstrap": ([], ["enable tuning.service image.timer kubelet.service"], []),
     "Kubeadm": ([], ["enable tuning.service image.timer kubelet.service"], ["kubeadm join --config {kubeadm}"]),
     "K3s": (["installed v1.36.1+k3s1 agent"], ["enable tuning.service image.timer k3s-agent.service"], []),
@@ -73,7 +74,7 @@ JOINS = {
 """What a mode adds: before the units are started, how they are enabled, after."""
 
 
-def request_of(site: Site, mode: str, **changes: Any) -> JoinRequest:
+def request_of(site: Site, mode: Mode) -> JoinRequest:
     join = Join(
         mode=mode,
         eks=EksJoin(cluster_name="c", cidr="10.100.0.0/16"),
@@ -84,7 +85,6 @@ def request_of(site: Site, mode: str, **changes: Any) -> JoinRequest:
         proxy=Proxy(http=PROXY, https=PROXY),
         ca_certificates=[AUTHORITY],
         registry_mirrors=[RegistryMirror(registry="docker.io", endpoints=["https://mirror.example.org"])],
-        **changes,
     )
     return JoinRequest(
         cluster=ClusterAccess(endpoint="https://10.0.0.1:6443", ca_bundle=AUTHORITY.encode(), dns=("10.96.0.10",)),
@@ -131,7 +131,7 @@ def ran(site: Site) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", JOINS)
-async def test_document_of_each_mode_is_applied_whole_and_undone(furnished: Site, mode: str) -> None:
+async def test_document_of_each_mode_is_applied_whole_and_undone(furnished: Site, mode: Mode) -> None:
     site = furnished
     join = request_of(site, mode)
     document: Document = MODES[mode](join)

@@ -1,5 +1,8 @@
 """What hosts say (errors, consoles, addresses, capabilities) becomes what people and controllers can use."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,8 +10,9 @@ from nodeset_driver_libvirt.config import parse_config
 from nodeset_driver_libvirt.console import plain_end
 from nodeset_driver_libvirt.failures import Code, call_failure, connect_failure, start_failure
 from nodeset_driver_libvirt.guests import read_guests
-from nodeset_driver_libvirt.identity import Belonging
-from nodeset_driver_libvirt.sightings import Sighting, usable_addresses
+from nodeset_driver_libvirt.identity import NAMESPACE, Belonging
+from nodeset_driver_libvirt.library import Domain, Libvirt, LibvirtError
+from nodeset_driver_libvirt.sightings import Sighting, sight, usable_addresses
 
 from nodeset_provider.driverkit.contract import InstanceState
 from nodeset_provider.driverkit.errors import (
@@ -82,7 +86,7 @@ def test_why_a_machine_was_not_started(message: str, field: str) -> None:
 @given(st.text(max_size=3000))
 def test_message_of_any_kind_is_one_line_that_can_be_read(message: str) -> None:
     said = call_failure(1, message, "host").message
-    assert "\n" not in said
+    assert said.isprintable()
     assert len(said) < 600
 
 
@@ -127,6 +131,51 @@ def test_addresses_are_of_the_machines_own_interfaces() -> None:
         ("InternalIP", "10.0.0.5"),
         ("InternalIP", "fd00::5"),
     ]
+
+
+def test_machine_cannot_fill_a_status_with_addresses() -> None:
+    interfaces = {"eth0": {"hwaddr": "52:aa:00:00:00:01", "addrs": [{"addr": f"10.0.0.{n}"} for n in range(200)]}}
+    assert len(usable_addresses(interfaces, frozenset({"52:aa:00:00:00:01"}))) == 16
+
+
+class Guest:
+    """A running machine of ours on a bridge, whose agent answers ``guest-sync`` and nothing after it."""
+
+    XML = f"""<domain type='kvm'><metadata>
+      <n:machine xmlns:n='{NAMESPACE}' cluster='c' machine='m' token='t' pool='p' created='0' started='yes'/></metadata>
+      <devices><interface><mac address='52:aa:00:00:00:01'/></interface>
+      <channel><target name='org.qemu.guest_agent.0' state='connected'/></channel></devices></domain>"""
+
+    def __init__(self) -> None:
+        self.patience = -2  # libvirt waits for ever unless it is told otherwise
+
+    def XMLDesc(self, _flags: int) -> str:  # noqa: N802 - libvirt's name
+        return self.XML
+
+    def state(self, _flags: int) -> list[int]:
+        return [1, 1]
+
+    def agentSetResponseTimeout(self, timeout: int, _flags: int) -> int:  # noqa: N802 - libvirt's name
+        self.patience = timeout
+        return 0
+
+    def interfaceAddresses(self, source: int, _flags: int) -> dict[str, Any]:  # noqa: N802 - libvirt's name
+        if source == 1:
+            assert 0 < self.patience <= 5, "a thread would wait here for as long as the guest likes"
+            raise LibvirtError
+        return {"eth0": {"hwaddr": "52:aa:00:00:00:01", "addrs": [{"addr": "10.0.0.5"}]}} if source == 2 else {}
+
+
+def test_guest_whose_agent_never_answers_holds_nobody_up() -> None:
+    libvirt = SimpleNamespace(
+        libvirtError=LibvirtError,
+        VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE=0,
+        VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT=1,
+        VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP=2,
+    )
+    found = sight(cast("Libvirt", libvirt), cast("Domain", Guest()))
+    assert found is not None
+    assert [address.address for address in found.addresses] == ["10.0.0.5"]
 
 
 def sighting(*, active: bool, started: bool, state: int = 1, reason: int = 1) -> Sighting:

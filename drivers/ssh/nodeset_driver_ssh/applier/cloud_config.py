@@ -47,7 +47,7 @@ def read_steps(user_data: bytes) -> tuple[Step, ...]:
     entries = _list(config, "write_files")
     files = [_file(index, entry) for index, entry in enumerate(entries)]
     deferred = [isinstance(entry, dict) and entry.get("defer") is True for entry in entries]
-    steps = (
+    steps: tuple[Step, ...] = (
         *(file for file, later in zip(files, deferred, strict=True) if not later),
         *_hostname(config),
         *_users(config),
