@@ -2,12 +2,13 @@
 
 import asyncio
 import subprocess
+from contextlib import suppress
 
 import pytest
 from nodeset_driver_ssh.remote import host_program
 from ssh_hosts import STATE, Site, cloud_config, commands, eventually
 
-from nodeset_provider.driverkit.contract import Deletion, Instance, InstanceKey, InstanceState
+from nodeset_provider.driverkit.contract import CreateRequest, Deletion, Instance, InstanceKey, InstanceState
 from nodeset_provider.driverkit.errors import InsufficientCapacity, NotFound, Transient
 
 COUNT_AND_WAIT = "echo x >>/srv/made/second; while [ ! -e /srv/made/go ]; do sleep 0.05; done"
@@ -181,6 +182,19 @@ async def test_reset_in_the_middle_of_a_step_ends_it_and_puts_everything_back(si
     assert site.owner() == again.token
 
 
+async def test_reset_ends_no_process_that_bears_a_number_of_before_a_reboot(site: Site) -> None:
+    request = site.request(commands("true"))
+    await site.driver.create(request)
+    await site.settled(request)
+    folder = f"{STATE}/machines/{request.token}"
+    site.host.run("sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $! >" + f"{folder}/run.pid")
+    site.host.run("sh", "-c", f"setsid flock {folder}/run.lock sleep 3 >/dev/null 2>&1 &")
+    with pytest.raises(Transient, match="has just begun"):
+        await site.driver.delete(site.key(request))
+    await asyncio.wait_for(_deleted_when_asked_again(site, request), 60)
+    assert site.host.run("ps", "-eo", "args").count("sleep 1000") == 1
+
+
 async def test_upload_that_ended_between_two_files_changes_nothing(site: Site) -> None:
     """tar takes it for whole; a reset would leave out the commands that are missing."""
     request = site.request()
@@ -240,6 +254,12 @@ async def test_one_machine_is_known_by_one_id_whatever_a_pool_calls_its_host(sit
     assert [found.provider_id for found in listed] == [made.provider_id]
     key = InstanceKey(cluster=site.cluster, token=request.token, provider_id=made.provider_id, config=request.config)
     assert (await site.driver.get(key)).provider_id == made.provider_id
+
+
+async def _deleted_when_asked_again(site: Site, request: CreateRequest) -> None:
+    while True:
+        with suppress(Transient):
+            return await site.deleted(request)
 
 
 async def _lines(site: Site, path: str, count: int) -> bool:

@@ -217,7 +217,9 @@ fence() {
 halt() {
   : >"$directory/stop" || fail "cannot write $directory/stop"
   unlocked "$directory/run.lock" && return
-  pid=$(cat "$directory/run.pid" 2>/dev/null) || return 0
+  # Of before a reboot, the number is anybody's by now; what has not written its own yet sees "stop" by itself.
+  pid=$(cat "$directory/run.pid" 2>/dev/null) && grep -qF "$directory" "/proc/$pid/cmdline" 2>/dev/null ||
+    fail "what is being applied has just begun"
   kill -TERM "$pid" 2>/dev/null
   unlocked "$directory/run.lock" 10 && return
   kill -KILL "$pid" 2>/dev/null
