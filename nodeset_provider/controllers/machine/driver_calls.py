@@ -11,7 +11,6 @@ from dataclasses import replace
 from random import Random
 
 import msgspec
-import structlog
 
 from nodeset_provider.api.machine import client_token
 from nodeset_provider.controllers.account import Account
@@ -30,8 +29,6 @@ from nodeset_provider.join.request import ClusterAccess, JoinRequest
 from nodeset_provider.join.user_data import Delivery, render_user_data
 from nodeset_provider.kube.clock import Clock
 from nodeset_provider.kube.errors import ApiError
-
-_log = structlog.get_logger(__name__)
 
 DIAGNOSE_SECONDS = 10.0
 """How long a condition waits for the machine's last words at most."""
@@ -98,7 +95,7 @@ class DriverCalls:
 
     async def diagnose(self, o: Observed, remember: Remember) -> None:
         """Ask what the machine last said. It takes a moment at most, and where nobody can tell, that is known too."""
-        said = ""
+        said = unheard = ""
 
         async def ask(account: Account) -> None:
             nonlocal said
@@ -107,9 +104,11 @@ class DriverCalls:
         try:
             async with asyncio.timeout(DIAGNOSE_SECONDS):
                 await self._with_account(o, ask)
-        except (DriverError, AccountUnusable, ApiError, TimeoutError) as error:
-            _log.debug("no diagnosis", machine=o.machine.metadata.name, reason=str(error))
-        remember(replace(o.memory, diagnosis=last_words(said, self._secrets(o))))
+        except (DriverError, AccountUnusable, ApiError) as error:
+            unheard = last_words(error.message, self._secrets(o))
+        except TimeoutError:
+            unheard = f"the driver gave no answer within {DIAGNOSE_SECONDS:g} s"
+        remember(replace(o.memory, diagnosis=last_words(said, self._secrets(o)), unheard=unheard))
 
     def _heard(self, o: Observed, instance: Instance) -> Instance:
         """What the cloud says of a machine may hold what the machine said, as a console's last lines do."""

@@ -87,6 +87,8 @@ class Memory:
     vanished_message: str = ""
     diagnosis: str | None = None
     """What the machine last said, fit for a condition; empty where nobody can tell, None where nobody was asked."""
+    unheard: str = ""
+    """Why the machine could not be asked, fit for a condition."""
     token_ensured: bool = False
     """This process saw to it that the bootstrap token outlives the launch time-out."""
     addresses_sought_since: float | None = None

@@ -80,10 +80,12 @@ def _why_late(o: Observed, timeout: int) -> str:
     name = o.machine.spec.node_name
     if obstacle := _obstacle(o):
         return f"no usable Node {name} within {timeout} s: {obstacle}"
+    late = f"no Node {name} within {timeout} s of the launch of {o.provider_id}"
     if o.memory.diagnosis:
-        return f"no Node {name} within {timeout} s of the launch; the machine last said: {o.memory.diagnosis}"
+        return f"{late}; the machine last said: {o.memory.diagnosis}"
+    unheard = f"; it cannot be asked why: {o.memory.unheard}" if o.memory.unheard else ""
     return (
-        f"no Node {name} within {timeout} s of the launch; look at the kubelet's log on the machine, or raise "
+        f"{late}{unheard}; look at the kubelet's log on the machine, or raise "
         "spec.launchTimeoutSeconds of the NodeClass"
     )
 

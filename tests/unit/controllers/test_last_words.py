@@ -110,7 +110,8 @@ async def test_kubelet_that_never_comes_is_explained_by_what_the_machine_last_sa
     await world.pass_time(70)
     (it,) = world.machines
     told = message(it, CONDITION_REGISTERED)
-    assert told.startswith(f"no Node {it.spec.node_name} within 60 s of the launch; the machine last said: ")
+    launched_as = f"{it.spec.node_name} within 60 s of the launch of {it.status.provider_id}"
+    assert told.startswith(f"no Node {launched_as}; the machine last said: ")
     assert "cannot reach https://10.0.0.1:6443" in told
     assert it.status.last_failure is not None
     assert it.status.last_failure.message == told
@@ -119,13 +120,21 @@ async def test_kubelet_that_never_comes_is_explained_by_what_the_machine_last_sa
     await world.stop()
 
 
-async def test_driver_that_cannot_tell_costs_no_time() -> None:
+async def test_machine_that_cannot_be_asked_costs_no_time_and_people_hear_why() -> None:
     world = await launched()
-    world.cloud.fail("diagnose", Transient("no console here"))
+    world.cloud.fail("diagnose", Transient("host rack-1\n\x1b[1mcannot be reached"))
     await world.pass_time(70)
     told = message(world.machines[0], CONDITION_REGISTERED)
-    assert "look at the kubelet's log" in told
-    assert "no console here" not in told
+    assert "; it cannot be asked why: host rack-1 | cannot be reached; look at the kubelet's log" in told
+    await world.stop()
+
+
+async def test_driver_that_cannot_tell_leaves_people_the_remedy() -> None:
+    world = await launched()
+    await world.pass_time(70)
+    told = message(world.machines[0], CONDITION_REGISTERED)
+    assert "asked" not in told
+    assert "; look at the kubelet's log" in told
     await world.stop()
 
 
@@ -141,7 +150,9 @@ async def test_driver_that_hangs_over_a_diagnosis_holds_up_no_deadline(monkeypat
     await world.pass_time(60)
     await asyncio.sleep(0.05)
     await world.pass_time(2)
-    assert find_condition(world.machines[0].status.conditions, CONDITION_REGISTERED) is not None
+    assert "it cannot be asked why: the driver gave no answer within 0.01 s" in message(
+        world.machines[0], CONDITION_REGISTERED
+    )
     await world.stop()
 
 
