@@ -16,6 +16,7 @@ from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.meta import find_condition, is_true
 from nodeset_provider.api.names import (
     CONDITION_LAUNCHED,
+    CONDITION_READY,
     CONDITION_REGISTERED,
     PENDING_PROVIDER_ID_PREFIX,
     REASON_REGISTRATION_TIMEOUT,
@@ -34,6 +35,10 @@ read the whole of it at the Machine."""
 _SLOT_DIGITS: Final = 10
 """Of a replica's number (int32). Python refuses to read numbers that are much longer."""
 _OUT_OF_RESOURCES_CODES: Final = frozenset({"InsufficientCapacity", "QuotaExceeded"})
+_NO_MACHINES: Final = frozenset(
+    {"NodeClassNotFound", "NodeClassDeleting", "NodeClassInvalid", "InvalidConfig", "InvalidJoin", "UserDataTooLarge"}
+)
+"""Reasons of a NodeSet's Ready=False for which none is made until a person mends the class or the set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ def instances(node_set: NodeSet, machines: Iterable[Machine], slots: Iterable[in
     leaving = frozenset(node_set.spec.remove_first)
     listed = [_instance(machine, leaving=machine.metadata.name in leaving) for machine in machines]
     creating = pb.InstanceStatus(instanceState=pb.InstanceStatus.instanceCreating)
+    _tell_obstacle(node_set, creating)
     listed += [pb.Instance(id=str(SlotId(node_set.metadata.name, slot)), status=creating) for slot in slots]
     return listed
 
@@ -139,6 +145,22 @@ def _instance(machine: Machine, *, leaving: bool) -> pb.Instance:
     else:
         _tell_failure(machine, status)
     return pb.Instance(id=instance_id(machine), status=status)
+
+
+def _tell_obstacle(node_set: NodeSet, status: pb.InstanceStatus) -> None:
+    """Why no Machine comes for a slot, where it is known that none will: else the autoscaler waits for its time-out."""
+    ready = find_condition(node_set.status.conditions, CONDITION_READY)
+    if ready is None or ready.status != "False" or ready.reason not in _NO_MACHINES:
+        return
+    if node_set.status.observed_generation < node_set.metadata.generation:
+        return  # the edit may have mended it
+    _tell_error(status, ready.reason, ready.message)
+
+
+def _tell_error(status: pb.InstanceStatus, code: str, message: str) -> None:
+    status.errorInfo.errorCode = code
+    status.errorInfo.errorMessage = _shortened(message)
+    status.errorInfo.instanceErrorClass = OUT_OF_RESOURCES if code in _OUT_OF_RESOURCES_CODES else OTHER_ERROR
 
 
 def _shortened(message: str) -> str:
@@ -157,6 +179,4 @@ def _tell_failure(machine: Machine, status: pb.InstanceStatus) -> None:
     if failure is None or not (not_made or too_late):
         return
     # An empty code would mean "no error" to the autoscaler.
-    status.errorInfo.errorCode = failure.code or "LaunchFailed"
-    status.errorInfo.errorMessage = _shortened(failure.message)
-    status.errorInfo.instanceErrorClass = OUT_OF_RESOURCES if failure.code in _OUT_OF_RESOURCES_CODES else OTHER_ERROR
+    _tell_error(status, failure.code or "LaunchFailed", failure.message)

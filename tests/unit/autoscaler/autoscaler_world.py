@@ -187,6 +187,14 @@ class World:
         body = self.api.objects[NODE_SETS.path(), name]
         self._write(NODE_SETS, name, {**body, "status": {**body["status"], "observedGeneration": self.api.version}})
 
+    def unhealthy(self, reason: str, message: str, *, name: str = "a", generations_ago: int = 0) -> None:
+        """Write what is wrong with the NodeSet into its status, as its controller does."""
+        body = self.api.objects[NODE_SETS.path(), name]
+        ready = {"type": "Ready", "status": "False", "reason": reason, "message": message}
+        seen = body["metadata"].get("generation", 0) - generations_ago
+        status = {**body["status"], "conditions": [ready], "observedGeneration": seen}
+        self._write(NODE_SETS, name, {**body, "status": status})
+
     def change_spec(self, name: str = "a", **spec: object) -> None:
         """Write the NodeSet's spec, as a person does."""
         body = self.api.objects[NODE_SETS.path(), name]

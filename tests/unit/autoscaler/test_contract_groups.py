@@ -158,6 +158,37 @@ async def test_a_machine_that_did_not_join_in_its_time_is_creating_with_error_in
     assert (status.errorInfo.errorCode, status.errorInfo.instanceErrorClass) == ("RegistrationTimeout", 99)
 
 
+@pytest.mark.parametrize("reason", ["NodeClassInvalid", "NodeClassNotFound", "InvalidConfig", "UserDataTooLarge"])
+async def test_a_replica_that_no_machine_is_made_for_until_somebody_mends_the_class_is_creating_with_error_info(
+    world: World, reason: str
+) -> None:
+    """§3: it would otherwise be waited for until the autoscaler's own time-out, and no other group be tried."""
+    world.node_set(replicas=2)
+    world.machine(name="a-1")
+    world.unhealthy(reason, "0 of 2 ready; NodeClass a: no such image")
+    instances = await world.instances()
+    assert not instances["nodeset://pending/a-1"].HasField("errorInfo"), "its Machine speaks for itself"
+    status = instances["nodeset://pending/a/1"]
+    assert status.instanceState == pb.InstanceStatus.instanceCreating
+    assert (status.errorInfo.errorCode, status.errorInfo.instanceErrorClass) == (reason, 99)
+    assert status.errorInfo.errorMessage == "0 of 2 ready; NodeClass a: no such image"
+
+
+@pytest.mark.parametrize("reason", ["Progressing", "NodeClassPending", "InsufficientCapacity", "Transient"])
+async def test_a_replica_whose_machine_may_still_be_made_is_no_error(world: World, reason: str) -> None:
+    """§3: an error would make the autoscaler take back what is on its way."""
+    world.node_set(replicas=1)
+    world.unhealthy(reason, "0 of 1 ready")
+    assert not (await world.instances())["nodeset://pending/a/1"].HasField("errorInfo")
+
+
+async def test_what_was_wrong_with_a_set_before_it_was_edited_is_no_error(world: World) -> None:
+    """§3: the edit may have mended it."""
+    world.node_set(replicas=1)
+    world.unhealthy("InvalidConfig", "spec.config.zone: no such zone", generations_ago=1)
+    assert not (await world.instances())["nodeset://pending/a/1"].HasField("errorInfo")
+
+
 async def test_error_code_is_never_empty(world: World) -> None:
     """§2: errorCode "" → no error."""
     world.node_set(replicas=1)
