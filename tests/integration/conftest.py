@@ -1,14 +1,25 @@
-"""Fixtures of all integration tests: a real control plane for the whole run, a namespace for each test."""
+"""Fixtures of all integration tests: a real control plane for the whole run, a namespace for each test, hosts over SSH.
+
+Tests of hosts are skipped where this machine can make none, and it says what is missing; with CI=true in the
+environment that is a failure.
+"""
 
 import itertools
-from collections.abc import Generator, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
+from testbed import throwaway_host
 from testbed.binaries import Assets, MissingBinariesError
 from testbed.cluster import Cluster
 from testbed.controlplane import ControlPlane
+from testbed.throwaway_host import ThrowawayHost
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nodeset-provider" / "packages"
 _numbers = itertools.count(1)
 _started: list[ControlPlane] = []
 
@@ -62,3 +73,39 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("create", "namespace", name)
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def sudo() -> Path | None:
+    reason = throwaway_host.missing()
+    try:
+        package = None if reason else throwaway_host.sudo_package(CACHE)
+    except throwaway_host.MissingError as error:
+        reason = str(error)
+    if reason and os.environ.get("CI"):
+        pytest.fail(f"nothing may be skipped in CI, and {reason}", pytrace=False)
+    if reason:
+        pytest.skip(reason)
+    return package
+
+
+@pytest.fixture(scope="session")
+def key() -> asyncssh.SSHKey:
+    return asyncssh.generate_private_key("ssh-ed25519")
+
+
+@pytest.fixture(scope="module")
+def make_hosts(
+    sudo: Path | None, key: asyncssh.SSHKey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., list[ThrowawayHost]]]:
+    with ExitStack() as stack:
+
+        def make(count: int, **options: int) -> list[ThrowawayHost]:
+            folder = tmp_path_factory.mktemp("hosts")
+            authorized = key.export_public_key().decode().strip()
+            return [
+                stack.enter_context(ThrowawayHost(folder / name, name, authorized_key=authorized, sudo=sudo, **options))
+                for name in (f"host-{number}" for number in range(count))
+            ]
+
+        yield make

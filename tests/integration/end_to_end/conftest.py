@@ -1,12 +1,17 @@
 """A cluster of its own for a test of the whole chain, or one for all tests of a file."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from testbed.binaries import Assets
 from testbed.cluster import Cluster
 from testbed.world import World
+
+# Modules of tests stand beside them, as in the other folders.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

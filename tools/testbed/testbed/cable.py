@@ -45,6 +45,13 @@ class Cable:
         self._accepting = threading.Thread(target=self._accept, name=f"cable-{self.port}", daemon=True)
         self._accepting.start()
 
+    def jolt(self) -> None:
+        """Out for a moment: all connections that there were are reset."""
+        self.plug = Plug.PULLED
+        for thread in tuple(self._threads):
+            thread.join()
+        self.plug = Plug.IN
+
     def close(self) -> None:
         """End all connections and give the port up."""
         self._closed = True
