@@ -185,6 +185,8 @@ class Placement:
             why += (
                 f"; in quarantine until its file /var/lib/nodeset-provider/quarantine is removed: {some(quarantined)}"
             )
+        if not quarantined and not errors:
+            why += "; add hosts to config.hosts, or delete a Machine that has one"
         if errors:
             why += f"; not to be asked: {some(error.message for error in errors.values())}"
         return InsufficientCapacity(why)
