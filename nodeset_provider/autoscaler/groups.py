@@ -164,7 +164,11 @@ def _tell_error(status: pb.InstanceStatus, code: str, message: str) -> None:
 
 
 def _shortened(message: str) -> str:
-    return message if len(message) <= MESSAGE_LIMIT else f"{message[: MESSAGE_LIMIT - 1]}…"
+    """Cut in its middle: the cause stands at one end or the other."""
+    if len(message) <= MESSAGE_LIMIT:
+        return message
+    tail = MESSAGE_LIMIT // 3
+    return f"{message[: MESSAGE_LIMIT - tail - 3]} … {message[-tail:]}"
 
 
 def _tell_failure(machine: Machine, status: pb.InstanceStatus) -> None:

@@ -136,13 +136,16 @@ async def test_a_launch_failure_is_creating_with_error_info(world: World, code: 
 
 
 async def test_a_long_failure_is_shortened_for_the_autoscaler(world: World) -> None:
-    """It repeats the message in a log line for each instance and each loop."""
+    """It repeats the message in a log line for each instance and each loop. Causes stand at either end: of a machine
+    that never joined, the last line of its console is the last of the message."""
     world.node_set(replicas=1)
-    world.failed(world.machine(name="a-1"), "InvalidSpec", "no such image" + " and so on" * 100)
+    message = "no Node within 900 s; it last said" + " and so on" * 100 + " | No bootable device."
+    world.failed(world.machine(name="a-1"), "InvalidSpec", message)
     told = (await world.instances())["nodeset://pending/a-1"].errorInfo.errorMessage
-    assert told.startswith("no such image and so on")
+    assert told.startswith("no Node within 900 s; it last said and so on")
     assert len(told) == 256
-    assert told.endswith("…")
+    assert " … " in told
+    assert told.endswith(" | No bootable device.")
 
 
 async def test_a_machine_that_did_not_join_in_its_time_is_creating_with_error_info(world: World) -> None:
