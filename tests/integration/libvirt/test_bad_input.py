@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from nodeset_driver_libvirt import ACCELERATION_LABEL, LibvirtDriver, create_driver
 from nodeset_driver_libvirt.acceleration import TRIAL_PREFIX
-from testbed.libvirt_host import LibvirtHost, Requests, SshDoor
+from testbed.libvirt_host import LAST_OF_FIRMWARE, SPEAKING_FIRMWARE, LibvirtHost, Requests, SshDoor
 from testbed.processes import wait_until
 
 from nodeset_provider.driverkit.contract import CreateRequest, Deletion, InstanceState
@@ -145,15 +145,17 @@ async def test_diagnosis_is_the_end_of_the_console(
     driver: LibvirtDriver, libvirt: LibvirtHost, requests: Requests
 ) -> None:
     """The firmware itself is made to speak on the serial line; then, as a guest would, somebody writes to its end."""
-    port = "<qemu:arg value='-fw_cfg'/><qemu:arg value='name=etc/sercon-port,string=0'/>"
-    request = requests.new(extraXML={"domain": f"<qemu:commandline>{port}</qemu:commandline>"})
+    request = requests.new(extraXML={"domain": SPEAKING_FIRMWARE})
     await driver.create(request)
+    async with asyncio.timeout(60):
+        while LAST_OF_FIRMWARE not in await driver.diagnose(requests.key(request)):  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.2)
     path = libvirt.daemon.virsh("vol-path", "--pool", "default", f"nodeset-{request.token}-console.log").strip()
     line = rf"printf '\033[31mkubelet: no such host\033[0m\r\n' >>{path}"
     await asyncio.to_thread(subprocess.run, [*libvirt.daemon.inside, "sh", "-c", line], check=True)
     said = (await driver.diagnose(requests.key(request))).splitlines()
     assert said[0].startswith("libvirt: running, emulated, without KVM")
-    assert said[-1] == "kubelet: no such host"
+    assert said[-2:] == [LAST_OF_FIRMWARE, "kubelet: no such host"]
 
 
 async def test_kvm_is_used_only_where_a_machine_has_run_on_it(

@@ -5,7 +5,9 @@ May touch: a libvirtd of its own and what is in it, an sshd on a loopback port.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import uuid
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nodeset_provider.driverkit.contract import CreateRequest, InstanceKey
-from testbed.libvirtd import Libvirtd
+from testbed.libvirtd import Libvirtd, only_child
 from testbed.ports import HOST, ClaimedPort
 from testbed.processes import Process
 
@@ -21,6 +23,10 @@ IMAGE = "base.img"
 POOL_BYTES = 64 << 20
 DISK_BYTES = 8 << 20
 SSHD = "/usr/sbin/sshd"
+SPEAKING_FIRMWARE = "<qemu:commandline><qemu:arg value='-machine'/><qemu:arg value='graphics=off'/></qemu:commandline>"
+"""For ``extraXML.domain``: the firmware speaks on the serial line, as an operating system would."""
+LAST_OF_FIRMWARE = "No bootable device."
+"""What it says last of an empty disk."""
 
 
 @dataclass
@@ -93,37 +99,57 @@ class SshDoor:
 
     Attributes:
         key, other_key: private keys, of which it takes the first.
-        known_hosts: the line of its host key.
     """
 
     def __init__(self, daemon: Libvirtd, folder: Path) -> None:
+        self._daemon, self._folder = daemon, folder
         for name in ("host", "user", "stranger"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)  # noqa: S603, S607
+            _make_key(folder / name)
         self.key = (folder / "user").read_text()
         self.other_key = (folder / "stranger").read_text()
         self._port = ClaimedPort()
-        kind, public = (folder / "host.pub").read_text().split()[:2]
-        self.known_hosts = f"[{HOST}]:{self._port.number} {kind} {public}\n"
         (folder / "sshd_config").write_text(
             f"ListenAddress {HOST}\nPort {self._port.number}\nHostKey {folder}/host\n"
             f"AuthorizedKeysFile {folder}/user.pub\nPidFile none\nUsePAM no\nStrictModes no\n"
             "PermitRootLogin prohibit-password\nPasswordAuthentication no\nMaxStartups 100\n"
         )
-        start = f"mkdir -p /run/sshd && exec {SSHD} -D -e -f {folder}/sshd_config"
-        self._process = Process("sshd", [*daemon.inside, "sh", "-c", start], log=folder / "sshd.log")
+        self._process = self._start()
 
     @staticmethod
     def missing() -> str:
         """Why it cannot be here; empty where it can."""
         return "" if Path(SSHD).exists() and shutil.which("ssh-keygen") else f"no {SSHD}: install openssh-server"
 
+    @property
+    def known_hosts(self) -> str:
+        """The line of its host key."""
+        kind, public = (self._folder / "host.pub").read_text().split()[:2]
+        return f"[{HOST}]:{self._port.number} {kind} {public}\n"
+
     def __enter__(self) -> Self:
-        self._process.wait_until(lambda: "Server listening" in self._process.log_tail(), timeout=20, what="it listened")
+        self._wait()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.stop()
         self._port.close()
+
+    def install_anew(self) -> None:
+        """From now on the host has another key. Sessions go on."""
+        os.kill(only_child(self._process.pid), signal.SIGTERM)
+        self._process.wait(timeout=10)
+        for name in ("host", "host.pub", "sshd.log"):
+            (self._folder / name).unlink()
+        _make_key(self._folder / "host")
+        self._process = self._start()
+        self._wait()
+
+    def _start(self) -> Process:
+        start = f"mkdir -p /run/sshd && exec {SSHD} -D -e -f {self._folder}/sshd_config"
+        return Process("sshd", [*self._daemon.inside, "sh", "-c", start], log=self._folder / "sshd.log")
+
+    def _wait(self) -> None:
+        self._process.wait_until(lambda: "Server listening" in self._process.log_tail(), timeout=20, what="it listened")
 
     def uri(self, socket: Path) -> str:
         """Of the libvirtd that listens on ``socket``."""
@@ -132,3 +158,7 @@ class SshDoor:
     def credentials(self) -> dict[str, bytes]:
         """The Secret of a class that may use it."""
         return {"ssh-privatekey": self.key.encode(), "known_hosts": self.known_hosts.encode()}
+
+
+def _make_key(path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)  # noqa: S603, S607

@@ -45,6 +45,7 @@ class LibvirtProxy:
 
     Attributes:
         calls: procedures that were called since `record`, without those of opening and closing a connection.
+        attempts: connections that clients opened, those included that led nowhere.
     """
 
     def __init__(self, upstream: Path) -> None:
@@ -52,6 +53,7 @@ class LibvirtProxy:
         self._folder = tempfile.TemporaryDirectory(prefix="nodeset-libvirt-proxy-")
         self.socket = Path(self._folder.name) / "sock"
         self.calls: list[int] = []
+        self.attempts = 0
         self._listener = socket.socket(socket.AF_UNIX)
         self._lock = threading.Lock()
         self._lines: set[_Line] = set()
@@ -140,6 +142,7 @@ class LibvirtProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self.attempts += 1
             if self._refusing:
                 client.close()
                 continue

@@ -153,7 +153,7 @@ class Libvirtd:
     def kill(self) -> None:
         """End the daemon as a crash does; guests, dnsmasq and the network go on."""
         if self._daemon is not None and self._daemon.running:
-            os.kill(_only_child(self._daemon.pid), signal.SIGKILL)
+            os.kill(only_child(self._daemon.pid), signal.SIGKILL)
             self._daemon.wait(timeout=10)
 
     def stop(self) -> None:
@@ -197,7 +197,7 @@ class Libvirtd:
         """Process id, as seen from outside, of the namespaces' process 1."""
         if self._namespaces is None:
             raise RuntimeError("libvirtd was never started")
-        return _only_child(self._namespaces.pid)
+        return only_child(self._namespaces.pid)
 
     def _make_namespaces(self) -> None:
         self._write_configuration()
@@ -253,7 +253,7 @@ class Libvirtd:
             link.symlink_to(f"/etc/libvirt/{kind}/{name}.xml")
 
 
-def _only_child(pid: int) -> int:
+def only_child(pid: int) -> int:
     """The child of a process that forked once: of ``unshare`` and ``nsenter``.
 
     Raises:
