@@ -86,9 +86,11 @@ def vouch(rack: Rack, told: str) -> None:
 
 
 def reinstall(rack: Rack) -> None:
-    rack.offer()
+    known = rack.host.fingerprint
     rack.host.new_host_key()
     rack.host.cable.jolt()
+    # Last: a class that is looked at before the key has changed is rightly found valid.
+    rack.offer(entry={"fingerprint": known})
 
 
 def lock(rack: Rack) -> None:
