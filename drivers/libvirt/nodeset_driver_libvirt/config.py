@@ -12,6 +12,7 @@ import msgspec
 from nodeset_driver_libvirt.fragments import check_fragments
 from nodeset_driver_libvirt.sizes import GIB, MIB, human, parse_size
 from nodeset_driver_libvirt.uri import DEFAULT_URI, Target, parse_uri
+from nodeset_provider.driverkit.config import convert
 from nodeset_provider.driverkit.errors import InvalidSpec
 
 DEFAULT_POOL: Final = "default"
@@ -126,12 +127,7 @@ def parse_config(config: Mapping[str, Any]) -> Config:
     for key, what in _REQUIRED.items():
         if config.get(key) in (None, ""):
             raise InvalidSpec(f"{key} is missing: {what}", field=key)
-    try:
-        parsed = msgspec.convert(dict(config), Config)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        field = path.rstrip("`")
-        raise InvalidSpec(f"{field}: {message}" if field else message, field=field) from None
+    parsed = convert(config, Config)
     _check(parsed)
     return parsed
 

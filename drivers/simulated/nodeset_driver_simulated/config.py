@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from nodeset_provider.driverkit.config import convert
 from nodeset_provider.driverkit.errors import InvalidSpec
 
 
@@ -47,12 +48,7 @@ def parse_config(config: Mapping[str, Any]) -> Config:
             raise InvalidSpec("endpoint belongs into the Secret that credentialsRef names, beside token", field=key)
         if key not in _KNOWN:
             raise InvalidSpec(f"unknown key {key!r}; known are {', '.join(_KNOWN)}", field=str(key))
-    try:
-        parsed = msgspec.convert(dict(config), Config)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        field = path.rstrip("`") or ("instanceType" if "instanceType" not in config else "")
-        raise InvalidSpec(f"{field}: {message}" if field else message, field=field) from None
+    parsed = convert(config, Config, first="instanceType")
     if not parsed.instance_type:
         raise InvalidSpec("instanceType must not be empty; `simulated-cloud types` lists them", field="instanceType")
     return parsed

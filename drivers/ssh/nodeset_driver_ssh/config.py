@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from nodeset_driver_ssh.quantity import amount
+from nodeset_provider.driverkit.config import convert
 from nodeset_provider.driverkit.errors import InvalidSpec
 
 MAX_HOSTS: Final = 1000
@@ -83,12 +84,7 @@ _STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {"hosts": HostEntry, "time
 def parse_config(config: Mapping[str, Any]) -> Config:
     """Strictly read. Raises InvalidSpec that names the key and what it may be."""
     _check_keys(config)
-    try:
-        parsed = msgspec.convert(dict(config), Config)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        field = path.rstrip("`").removeprefix(".") or ("hosts" if "hosts" not in config else "")
-        raise InvalidSpec(f"{field}: {message}" if field else message, field=field) from None
+    parsed = convert(config, Config, first="hosts")
     if not parsed.hosts or len(parsed.hosts) > MAX_HOSTS:
         raise InvalidSpec(f"hosts: name 1 to {MAX_HOSTS} hosts", field="hosts")
     for index, host in enumerate(parsed.hosts):
