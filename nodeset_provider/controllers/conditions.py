@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from nodeset_provider.api.meta import Condition, ConditionStatus, find_condition
+from nodeset_provider.api.names import CONDITION_READY, CONDITION_VALID
+from nodeset_provider.api.nodeclass import NodeClass
 from nodeset_provider.controllers.times import to_rfc3339
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
@@ -44,6 +46,24 @@ def with_condition(
     if before is None:
         return [*conditions, after]
     return [after if condition.type == kind else condition for condition in conditions]
+
+
+def with_verdict(
+    node_class: NodeClass, status: ConditionStatus, *, reason: str, message: str, now: float
+) -> list[Condition]:
+    """The class's conditions with its verdict, Valid and Ready alike, set for its present generation."""
+    conditions = node_class.status.conditions
+    for kind in (CONDITION_VALID, CONDITION_READY):
+        conditions = with_condition(
+            conditions,
+            kind,
+            status,
+            reason=reason,
+            message=message,
+            now=now,
+            generation=node_class.metadata.generation,
+        )
+    return conditions
 
 
 def one_line(text: str) -> str:

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import structlog
 
-from nodeset_provider.api.meta import Condition, ConditionStatus, find_condition
-from nodeset_provider.api.names import API_VERSION, CONDITION_READY, CONDITION_VALID
+from nodeset_provider.api.meta import ConditionStatus, find_condition
+from nodeset_provider.api.names import API_VERSION, CONDITION_VALID
 from nodeset_provider.api.nodeclass import NodeClass, NodeClassStatus, ResolvedTemplate
 from nodeset_provider.controllers.api import Api
 from nodeset_provider.controllers.asked import NOTHING
-from nodeset_provider.controllers.conditions import to_wire, with_condition
+from nodeset_provider.controllers.conditions import to_wire, with_verdict
 from nodeset_provider.controllers.drivers import AccountUnusable, Drivers
 from nodeset_provider.controllers.lanes import make_lane
 from nodeset_provider.controllers.merge import diff_patch
@@ -68,10 +68,11 @@ def decide(node_class: NodeClass, verdict: Verdict, now: float) -> Decision:
     if isinstance(verdict, Problem) and verdict.passing and judged:
         return Decision({})
     if isinstance(verdict, ResolvedTemplate):
-        conditions = _both(node_class, "True", "Resolved", _summary(verdict), now)
+        conditions = with_verdict(node_class, "True", reason="Resolved", message=_summary(verdict), now=now)
         template: ResolvedTemplate | None = verdict
     else:
-        conditions = _both(node_class, "Unknown" if verdict.passing else "False", verdict.reason, verdict.message, now)
+        status: ConditionStatus = "Unknown" if verdict.passing else "False"
+        conditions = with_verdict(node_class, status, reason=verdict.reason, message=verdict.message, now=now)
         template = before.template
     after = NodeClassStatus(observed_generation=generation, conditions=conditions, template=template)
     patch = diff_patch(_document(before) if before.conditions else {}, _document(after))
@@ -93,21 +94,6 @@ def check_join(
     """
     too_large = user_data_size(machine_template(node_class, NOTHING, offering, gpu_label), access, delivery).problem
     return Problem("UserDataTooLarge", too_large) if too_large else None
-
-
-def _both(node_class: NodeClass, status: ConditionStatus, reason: str, message: str, now: float) -> list[Condition]:
-    conditions = node_class.status.conditions
-    for kind in (CONDITION_VALID, CONDITION_READY):
-        conditions = with_condition(
-            conditions,
-            kind,
-            status,
-            reason=reason,
-            message=message,
-            now=now,
-            generation=node_class.metadata.generation,
-        )
-    return conditions
 
 
 def _summary(template: ResolvedTemplate) -> str:

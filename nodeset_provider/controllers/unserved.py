@@ -16,12 +16,12 @@ import structlog
 
 from nodeset_provider.api.machine import Machine
 from nodeset_provider.api.meta import find_condition
-from nodeset_provider.api.names import API_VERSION, CONDITION_READY, CONDITION_VALID, REASON_DRIVER_NOT_SERVED
+from nodeset_provider.api.names import API_VERSION, CONDITION_VALID, REASON_DRIVER_NOT_SERVED
 from nodeset_provider.api.node import Node
 from nodeset_provider.api.nodeclass import NodeClass
 from nodeset_provider.api.nodeset import NodeSet
 from nodeset_provider.controllers.api import Api
-from nodeset_provider.controllers.conditions import to_wire, with_condition
+from nodeset_provider.controllers.conditions import to_wire, with_verdict
 from nodeset_provider.controllers.drivers import Drivers
 from nodeset_provider.controllers.indexes import NODESET_BY_CLASS
 from nodeset_provider.controllers.lanes import make_lane
@@ -64,17 +64,8 @@ def problem(node_class: NodeClass) -> Problem:
 
 def unserved_patch(node_class: NodeClass, now: float) -> dict[str, Any]:
     """The merge patch of the class. Unknown and not False: there is nobody to say that the class is wrong. Pure."""
-    conditions, said = node_class.status.conditions, problem(node_class)
-    for kind in (CONDITION_VALID, CONDITION_READY):
-        conditions = with_condition(
-            conditions,
-            kind,
-            "Unknown",
-            reason=said.reason,
-            message=said.message,
-            now=now,
-            generation=node_class.metadata.generation,
-        )
+    said = problem(node_class)
+    conditions = with_verdict(node_class, "Unknown", reason=said.reason, message=said.message, now=now)
     return {
         "metadata": {"resourceVersion": node_class.metadata.resource_version},
         "status": {"conditions": to_wire(conditions)},
